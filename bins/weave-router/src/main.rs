@@ -1,0 +1,2 @@
+//! The weave router daemon.
+fn main() {}

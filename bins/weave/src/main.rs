@@ -1,0 +1,2 @@
+//! The weave host tool.
+fn main() {}

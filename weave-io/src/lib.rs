@@ -1,0 +1,3 @@
+//! Transports, drivers, host plumbing and the simulator of the weave overlay network.
+#![deny(unsafe_code)]
+#![deny(missing_docs)]
