@@ -1,0 +1,97 @@
+//! Reliable flooding of records to one neighbour.
+//!
+//! What changed waits here by (origin, kind), so that ten changes of one record while the
+//! neighbour is slow cost one message: the version sent is the newest at that moment. Records on
+//! their way are bounded; an acknowledgement makes room. The stream itself is reliable, so nothing
+//! is repeated on it; a new stream begins again with all that was not acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weave_crypto::PeerId;
+
+use crate::record::{Key, RecordKind};
+use crate::store::Store;
+use crate::wire::{Control, MESSAGE_BYTES_MAX, RecordBytes};
+
+/// Most record bytes on their way to a neighbour: two full messages, a quarter of a second at
+/// 2 Mbit/s.
+const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024;
+/// Room for enum index and lengths in a message of records.
+const RECORDS_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64;
+
+/// What one neighbour still has to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Flooding {
+    pending: BTreeSet<(PeerId, RecordKind)>,
+    /// Version and bytes on their way.
+    in_flight: BTreeMap<(PeerId, RecordKind), (u64, usize)>,
+    in_flight_bytes: usize,
+}
+
+impl Flooding {
+    /// The neighbour shall have the newest version of this record.
+    pub(crate) fn offer(&mut self, origin: PeerId, kind: RecordKind) {
+        self.pending.insert((origin, kind));
+    }
+
+    /// The neighbour has this version: it sent it, or acknowledged it.
+    pub(crate) fn has(&mut self, key: Key, store: &Store) {
+        let name = (key.origin, key.kind);
+        if let Some((seq, bytes)) = self.in_flight.get(&name).copied()
+            && seq <= key.seq
+        {
+            self.in_flight.remove(&name);
+            self.in_flight_bytes -= bytes;
+        }
+        if store
+            .record(&key.origin, key.kind)
+            .is_none_or(|held| held.seq() <= key.seq)
+        {
+            self.pending.remove(&name);
+        }
+    }
+
+    /// A new stream carries the link: nothing sent on the old one counts.
+    pub(crate) fn restart(&mut self) {
+        self.pending
+            .extend(std::mem::take(&mut self.in_flight).into_keys());
+        self.in_flight_bytes = 0;
+    }
+
+    /// The next message, if something is to be told and there is room. Call until `None`.
+    pub(crate) fn next_message(&mut self, store: &Store) -> Option<Control> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let mut sent = Vec::new();
+        for name in &self.pending {
+            if self.in_flight.contains_key(name) {
+                // An older version is on its way: its acknowledgement lets this one go.
+                continue;
+            }
+            let Some(record) = store.record(&name.0, name.1) else {
+                sent.push(*name);
+                continue;
+            };
+            let length = record.bytes().len() + 8;
+            let is_window_full = self.in_flight_bytes > 0
+                && self.in_flight_bytes + length > IN_FLIGHT_BYTES_MAX;
+            if bytes + length > RECORDS_BYTES_MAX || is_window_full {
+                break;
+            }
+            bytes += length;
+            self.in_flight_bytes += length;
+            self.in_flight.insert(*name, (record.seq(), length));
+            records.push(RecordBytes(record.bytes().clone()));
+            sent.push(*name);
+        }
+        for name in sent {
+            self.pending.remove(&name);
+        }
+        (!records.is_empty()).then_some(Control::Records(records))
+    }
+
+    /// Whether the neighbour acknowledged everything it was to be told.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.in_flight.is_empty()
+    }
+}

@@ -1,0 +1,188 @@
+//! One neighbour: the stream that carries control messages, and UDP that carries frames.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use weave_crypto::PeerId;
+
+use crate::conn::ConnId;
+use crate::flooding::Flooding;
+use crate::liveness::Liveness;
+
+/// Path MTU that every path is taken to have, bytes of UDP payload (the base of RFC 8899, section
+/// 5.1.2), until the data plane knows better.
+pub const PATH_MTU_BYTES_BASE: u16 = 1200;
+/// What a hop costs besides its round trip, µs: one hop beats two even where the network itself
+/// takes no time.
+const COST_FLOOR_US: u64 = 1000;
+/// Costs are rounded up to this, µs, so that noise does not show.
+const COST_STEP_US: u64 = 250;
+/// A cost is published anew when it differed by a quarter for this long.
+const COST_SETTLE: Duration = Duration::from_secs(5);
+
+/// An adjacency with one neighbour. Outlives its stream for a while when UDP answers.
+#[derive(Debug)]
+pub struct Link {
+    pub(crate) peer: PeerId,
+    pub(crate) conn: Option<ConnId>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) is_dialled: bool,
+    pub(crate) boot_id: u64,
+    pub(crate) noise_public: [u8; 32],
+    pub(crate) since: Instant,
+    pub(crate) tag_in: [u8; 6],
+    pub(crate) tag_out: Option<[u8; 6]>,
+    pub(crate) liveness: Liveness,
+    pub(crate) flooding: Flooding,
+    /// Last bytes of the stream that decrypted.
+    pub(crate) stream_heard_at: Instant,
+    /// Silence counts from here at the earliest: set anew when this router was held up.
+    pub(crate) patient_since: Instant,
+    /// Without a stream: until when the link waits for another.
+    pub(crate) held_until: Option<Instant>,
+    pub(crate) digest_at: Instant,
+    pub(crate) path_mtu_bytes: u16,
+    /// Where the neighbour sees our UDP come from, and since when.
+    pub(crate) seen_as: Option<(SocketAddr, Instant)>,
+    /// Bytes of routed messages handed out since the outputs were last drained.
+    pub(crate) routed_bytes: usize,
+    pub(crate) published_cost: Option<u32>,
+    pub(crate) cost_deviates_since: Option<Instant>,
+}
+
+impl Link {
+    /// The neighbour.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// The stream, unless it was lost and UDP alone holds the link.
+    pub fn conn(&self) -> Option<ConnId> {
+        self.conn
+    }
+
+    /// The other end of the (last) stream.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Whether this router dialled the (last) stream.
+    pub fn dialled(&self) -> bool {
+        self.is_dialled
+    }
+
+    /// The neighbour's boot id.
+    pub fn boot_id(&self) -> u64 {
+        self.boot_id
+    }
+
+    /// The neighbour's X25519 key, as proved in the handshake.
+    pub fn noise_public(&self) -> &[u8; 32] {
+        &self.noise_public
+    }
+
+    /// When the link came up; a stream that moved does not change it.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Where UDP packets for the neighbour go, once known.
+    pub fn udp_remote(&self) -> Option<SocketAddr> {
+        self.liveness.remote()
+    }
+
+    /// Whether probes over UDP are answered.
+    pub fn udp_is_up(&self) -> bool {
+        self.liveness.is_up()
+    }
+
+    /// Why UDP is down, a sentence for status; nothing while it is up.
+    pub fn udp_down_reason(&self) -> Option<&'static str> {
+        self.liveness.down_reason()
+    }
+
+    /// Smoothed round trip over UDP, once measured.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.liveness.rtt()
+    }
+
+    /// Smoothed share of probes lost, 0 to 1.
+    pub fn loss(&self) -> f64 {
+        f64::from(self.liveness.loss_permille()) / 1000.0
+    }
+
+    /// Largest UDP payload that passes, bytes.
+    pub fn path_mtu_bytes(&self) -> u16 {
+        self.path_mtu_bytes
+    }
+
+    /// Tag that this router drew: the neighbour writes it on what it relays to us.
+    pub fn tag_in(&self) -> [u8; 6] {
+        self.tag_in
+    }
+
+    /// Tag that the neighbour drew, once it said so.
+    pub fn tag_out(&self) -> Option<[u8; 6]> {
+        self.tag_out
+    }
+
+    /// Cost, µs: as published, or as measured while it is not.
+    pub fn cost(&self) -> u32 {
+        self.published_cost.unwrap_or_else(|| self.measured_cost())
+    }
+
+    /// Whether the own links record lists this link.
+    pub fn is_published(&self) -> bool {
+        self.published_cost.is_some()
+    }
+
+    /// Last time anything came from the neighbour, over either carrier.
+    pub fn last_heard(&self) -> Instant {
+        self.liveness
+            .last_heard()
+            .map_or(self.stream_heard_at, |at| at.max(self.stream_heard_at))
+    }
+
+    /// 1 ms and the round trip, times the number of transmissions that loss makes of one each
+    /// way, rounded up.
+    pub(crate) fn measured_cost(&self) -> u32 {
+        let rtt_us = self.rtt().map_or(0, |rtt| {
+            u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX).min(60_000_000)
+        });
+        let base_us = COST_FLOOR_US + rtt_us;
+        // At most ×100: a link that loses more is about to go down.
+        let passing_permille = u64::from(1000 - self.liveness.loss_permille().min(900));
+        let cost_us = base_us * 1_000_000 / (passing_permille * passing_permille);
+        let cost_us = cost_us.div_ceil(COST_STEP_US) * COST_STEP_US;
+        u32::try_from(cost_us).unwrap_or(u32::MAX)
+    }
+
+    /// What the links record should say of this link: nothing while UDP is down. Call after every
+    /// input; a changed answer is to be published.
+    pub(crate) fn settle_cost(&mut self, now: Instant) -> Option<u32> {
+        let measured = self.measured_cost();
+        self.published_cost = match self.published_cost {
+            _ if !self.udp_is_up() => None,
+            None => Some(measured),
+            Some(published) => {
+                let deviates = u64::from(published.abs_diff(measured)) * 4 >= u64::from(published);
+                if !deviates {
+                    self.cost_deviates_since = None;
+                    Some(published)
+                } else if now >= *self.cost_deviates_since.get_or_insert(now) + COST_SETTLE {
+                    Some(measured)
+                } else {
+                    Some(published)
+                }
+            }
+        };
+        if self.published_cost.is_none_or(|published| published == measured) {
+            self.cost_deviates_since = None;
+        }
+        self.published_cost
+    }
+
+    pub(crate) fn next_cost(&self) -> Option<Instant> {
+        self.cost_deviates_since.map(|since| since + COST_SETTLE)
+    }
+}

@@ -1,0 +1,422 @@
+//! Signed statements: the only thing that routers gossip.
+//!
+//! A [`Record`] is encoded and signed once, by its origin, and then handed on byte for byte, so
+//! that a signature made on one router holds on every other. It carries a sequence number that
+//! starts with the origin's boot id: a restarted origin is ahead of everything it said before.
+//!
+//! ```text
+//!  0 origin, 32 bytes | 32 kind, 1 byte | 33 sequence, 8 bytes, big-endian
+//! 41 body, postcard   | .. signature, 64 bytes, over a prefix, the network id and all before it
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use weave_crypto::{Identity, NetworkId, PeerId};
+
+/// Most bytes of an encoded record: the longest links record (512 entries of at most 41 bytes
+/// each, 21 KiB) with room to spare, and less than a control message holds.
+pub const RECORD_BYTES_MAX: usize = 24 * 1024;
+/// Most links of one router that its record lists.
+pub const LINKS_MAX: usize = 512;
+/// Most addresses that a router record lists.
+pub const ADDRESSES_MAX: usize = 32;
+/// Most bytes of a name, nickname or version.
+pub const TEXT_BYTES_MAX: usize = 64;
+/// Bits of a sequence number below the boot id: at ten records a second they last 19 days of
+/// never-ending change; the boot id is raised before they run out.
+pub const SEQUENCE_BITS: u32 = 24;
+/// Largest boot id: what a sequence number holds above [`SEQUENCE_BITS`]. Boot ids start at unix
+/// seconds, which reach this in the year 36812.
+pub const BOOT_ID_MAX: u64 = (1 << (64 - SEQUENCE_BITS)) - 1;
+
+const HEADER_BYTES: usize = 41;
+const SIGNATURE_BYTES: usize = 64;
+const SIGNING_PREFIX: &[u8] = b"weave record 1\0";
+
+/// What a record is about. One origin has at most one record of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// Who a router is and where it listens: [`RouterBody`].
+    Router = 0,
+    /// Whom a router has links to: [`LinksBody`].
+    Links = 1,
+}
+
+impl RecordKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Router, Self::Links];
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Router),
+            1 => Some(Self::Links),
+            _ => None,
+        }
+    }
+}
+
+/// Names one version of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// Who said it.
+    pub origin: PeerId,
+    /// What it is about.
+    pub kind: RecordKind,
+    /// Which version: boot id × 2^24 + a count.
+    pub seq: u64,
+}
+
+/// An address at which a router may be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Address {
+    /// Address and port, TCP and UDP alike.
+    pub socket: SocketAddr,
+    /// Not of an interface: a neighbour saw probes come from there (behind a NAT, perhaps).
+    pub observed: bool,
+}
+
+/// Body of a record of kind [`RecordKind::Router`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterBody {
+    /// Boot id now; the upper bits of the record's sequence number.
+    pub boot_id: u64,
+    /// Boot id when the process started, before any raise.
+    pub start_boot_id: u64,
+    /// Drawn at the start of the process: tells two processes with one identity apart.
+    pub start_random: u64,
+    /// X25519 public key for tunnels.
+    pub noise_public: [u8; 32],
+    /// Signature that binds `noise_public` to the identity.
+    #[serde(with = "crate::wire::array64")]
+    pub noise_binding: [u8; 64],
+    /// `--name`, when given.
+    pub name: Option<String>,
+    /// `--nickname`, by default the host's name.
+    pub nickname: String,
+    /// Release of the program.
+    pub version: String,
+    /// Port of TCP and UDP.
+    pub listen_port: u16,
+    /// Where it may be reached.
+    pub addresses: Vec<Address>,
+    /// What it can do: [`RouterBody::CAPABILITY_AES`]; unknown bits are ignored.
+    pub capabilities: u32,
+}
+
+impl RouterBody {
+    /// Seals and opens AES-256-GCM faster than ChaCha20-Poly1305.
+    pub const CAPABILITY_AES: u32 = 1;
+
+    /// The name that people see: `name`, or six bytes of the key's hash in MAC form.
+    pub fn display_name(&self, origin: &PeerId) -> String {
+        self.name
+            .clone()
+            .unwrap_or_else(|| origin.default_name())
+    }
+
+    fn is_within_bounds(&self) -> bool {
+        self.addresses.len() <= ADDRESSES_MAX
+            && self.name.as_deref().is_none_or(is_printable)
+            && is_printable(&self.nickname)
+            && is_printable(&self.version)
+    }
+}
+
+/// Which carrier frames take on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Carrier {
+    /// Datagrams, the usual way.
+    Udp,
+    /// The link's TCP stream, where datagrams do not pass.
+    Tcp,
+}
+
+/// One link as its reporting end sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkEntry {
+    /// The other end.
+    pub neighbour: PeerId,
+    /// Cost, µs: a floor plus the smoothed round trip.
+    pub cost: u32,
+    /// Largest UDP payload that passes, bytes.
+    pub path_mtu_bytes: u16,
+    /// What carries frames.
+    pub carrier: Carrier,
+}
+
+/// Body of a record of kind [`RecordKind::Links`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinksBody {
+    /// Boot id of the reporting router.
+    pub boot_id: u64,
+    /// Its links, by neighbour, each once.
+    pub links: Vec<LinkEntry>,
+}
+
+impl LinksBody {
+    fn is_within_bounds(&self) -> bool {
+        self.links.len() <= LINKS_MAX
+            && self
+                .links
+                .windows(2)
+                .all(|pair| pair[0].neighbour < pair[1].neighbour)
+    }
+}
+
+/// A parsed body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Of kind [`RecordKind::Router`].
+    Router(RouterBody),
+    /// Of kind [`RecordKind::Links`].
+    Links(LinksBody),
+}
+
+/// A signed statement, parsed; cheap to clone.
+///
+/// Parsing checks form and bounds only: call [`Record::verify`] before believing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Inner {
+    bytes: Arc<[u8]>,
+    key: Key,
+    body: Body,
+}
+
+impl Record {
+    /// Encodes and signs a statement of `identity` in `network`. `count` numbers the records of
+    /// this kind since the boot id was taken.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::OutOfBounds`] if the body breaks a bound (names too long, too many links,
+    /// links out of order) or boot id or count do not fit the sequence number.
+    pub fn sign(
+        identity: &Identity,
+        network: &NetworkId,
+        count: u64,
+        body: Body,
+    ) -> Result<Self, RecordError> {
+        let (kind, boot_id, encoded) = match &body {
+            Body::Router(router) if router.is_within_bounds() => (
+                RecordKind::Router,
+                router.boot_id,
+                postcard::to_stdvec(router),
+            ),
+            Body::Links(links) if links.is_within_bounds() => {
+                (RecordKind::Links, links.boot_id, postcard::to_stdvec(links))
+            }
+            Body::Router(_) | Body::Links(_) => return Err(RecordError::OutOfBounds),
+        };
+        let encoded = encoded.map_err(|_| RecordError::OutOfBounds)?;
+        if boot_id > BOOT_ID_MAX || count >> SEQUENCE_BITS != 0 {
+            return Err(RecordError::OutOfBounds);
+        }
+        let key = Key {
+            origin: identity.peer_id(),
+            kind,
+            seq: boot_id << SEQUENCE_BITS | count,
+        };
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + encoded.len() + SIGNATURE_BYTES);
+        bytes.extend_from_slice(key.origin.as_bytes());
+        bytes.push(kind as u8);
+        bytes.extend_from_slice(&key.seq.to_be_bytes());
+        bytes.extend_from_slice(&encoded);
+        let signature = identity.sign(&signed_message(network, &bytes));
+        bytes.extend_from_slice(&signature);
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(RecordError::TooLong);
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                bytes: bytes.into(),
+                key,
+                body,
+            }),
+        })
+    }
+
+    /// Parses an encoded record. Fields that a later release appends to a body are ignored.
+    ///
+    /// # Errors
+    ///
+    /// The first bound or rule that the bytes break. The signature is not looked at.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(RecordError::TooLong);
+        }
+        let (header, rest) = bytes
+            .split_first_chunk::<HEADER_BYTES>()
+            .ok_or(RecordError::Truncated)?;
+        let (encoded, _signature) = rest
+            .split_last_chunk::<SIGNATURE_BYTES>()
+            .ok_or(RecordError::Truncated)?;
+        let mut origin = [0; 32];
+        origin.copy_from_slice(&header[..32]);
+        let mut seq = [0; 8];
+        seq.copy_from_slice(&header[33..]);
+        let key = Key {
+            origin: PeerId::from_bytes(origin),
+            kind: RecordKind::from_byte(header[32]).ok_or(RecordError::UnknownKind(header[32]))?,
+            seq: u64::from_be_bytes(seq),
+        };
+        let body = match key.kind {
+            RecordKind::Router => Body::Router(decode(encoded)?),
+            RecordKind::Links => Body::Links(decode(encoded)?),
+        };
+        let (is_within_bounds, boot_id) = match &body {
+            Body::Router(router) => (router.is_within_bounds(), router.boot_id),
+            Body::Links(links) => (links.is_within_bounds(), links.boot_id),
+        };
+        if !is_within_bounds || boot_id != key.seq >> SEQUENCE_BITS {
+            return Err(RecordError::OutOfBounds);
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                bytes: bytes.into(),
+                key,
+                body,
+            }),
+        })
+    }
+
+    /// Whether the origin signed these bytes for `network`.
+    pub fn verify(&self, network: &NetworkId, verifier: &dyn Verifier) -> bool {
+        let bytes = &self.inner.bytes;
+        let Some((said, signature)) = bytes.split_last_chunk::<SIGNATURE_BYTES>() else {
+            return false;
+        };
+        verifier.verify(
+            &self.inner.key.origin,
+            &signed_message(network, said),
+            signature,
+        )
+    }
+
+    /// The encoded record, to hand on.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.inner.bytes
+    }
+
+    /// Origin, kind and sequence number.
+    pub fn key(&self) -> Key {
+        self.inner.key
+    }
+
+    /// Who said it.
+    pub fn origin(&self) -> PeerId {
+        self.inner.key.origin
+    }
+
+    /// What it is about.
+    pub fn kind(&self) -> RecordKind {
+        self.inner.key.kind
+    }
+
+    /// Boot id × 2^24 + a count.
+    pub fn seq(&self) -> u64 {
+        self.inner.key.seq
+    }
+
+    /// Boot id of the origin when it said this.
+    pub fn boot_id(&self) -> u64 {
+        self.inner.key.seq >> SEQUENCE_BITS
+    }
+
+    /// What it says.
+    pub fn body(&self) -> &Body {
+        &self.inner.body
+    }
+
+    /// The body, if of kind [`RecordKind::Router`].
+    pub fn router(&self) -> Option<&RouterBody> {
+        match &self.inner.body {
+            Body::Router(router) => Some(router),
+            Body::Links(_) => None,
+        }
+    }
+
+    /// The body, if of kind [`RecordKind::Links`].
+    pub fn links(&self) -> Option<&LinksBody> {
+        match &self.inner.body {
+            Body::Links(links) => Some(links),
+            Body::Router(_) => None,
+        }
+    }
+}
+
+/// Checks signatures of records. An argument, so that many routers in one process (the simulator)
+/// share what one of them found out.
+pub trait Verifier: Send + Sync {
+    /// Whether `peer` signed `message`.
+    fn verify(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool;
+}
+
+/// Checks each signature anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DirectVerifier;
+
+impl Verifier for DirectVerifier {
+    fn verify(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+        weave_crypto::verify(peer, message, signature).is_ok()
+    }
+}
+
+/// Why bytes are no record. All of them are the sender's or the origin's fault, but
+/// [`RecordError::UnknownKind`], which may come from a later release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// Shorter than header and signature.
+    #[error("record is cut short")]
+    Truncated,
+    /// Longer than [`RECORD_BYTES_MAX`].
+    #[error("record is longer than {RECORD_BYTES_MAX} bytes")]
+    TooLong,
+    /// A kind that this release does not know.
+    #[error("record is of unknown kind {0}")]
+    UnknownKind(u8),
+    /// The body does not decode.
+    #[error("record body does not decode")]
+    Malformed,
+    /// The body decodes, but breaks a bound, or its boot id is not that of the sequence number.
+    #[error("record body breaks a bound")]
+    OutOfBounds,
+}
+
+/// Cuts a text to what a record may carry: printable, at most [`TEXT_BYTES_MAX`] bytes.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars().filter(|character| !character.is_control()) {
+        if out.len() + character.len_utf8() > TEXT_BYTES_MAX {
+            break;
+        }
+        out.push(character);
+    }
+    out
+}
+
+fn is_printable(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+fn decode<'a, T: Deserialize<'a>>(encoded: &'a [u8]) -> Result<T, RecordError> {
+    postcard::take_from_bytes(encoded)
+        .map(|(body, _appended)| body)
+        .map_err(|_| RecordError::Malformed)
+}
+
+fn signed_message(network: &NetworkId, said: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(SIGNING_PREFIX.len() + 32 + said.len());
+    message.extend_from_slice(SIGNING_PREFIX);
+    message.extend_from_slice(network.as_bytes());
+    message.extend_from_slice(said);
+    message
+}

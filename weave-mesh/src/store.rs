@@ -1,0 +1,278 @@
+//! The newest record of each kind from each origin, and digests to compare stores by.
+//!
+//! Only *reachable* origins stand in digests. An unreachable one is kept for a while, so that a
+//! partition that heals needs not send everything again, but two routers never tell each other of
+//! it: it would else come back for ever from whoever forgets it last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ring::digest::{Context, SHA256};
+use weave_crypto::PeerId;
+
+use crate::record::{Key, LinksBody, Record, RecordKind, RouterBody};
+use crate::wire::{BUCKETS, KEYS_MAX};
+
+/// Most origins kept. At two records of some hundred bytes each: a few MiB; twice the largest
+/// network that the simulator runs.
+pub const ORIGINS_MAX: usize = 4096;
+/// How long an unreachable origin is kept.
+pub const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// Records by origin. Reading is for everybody, changing for the mesh alone.
+#[derive(Debug)]
+pub struct Store {
+    own: PeerId,
+    origins: BTreeMap<PeerId, Origin>,
+}
+
+#[derive(Debug, Default)]
+struct Origin {
+    records: [Option<Record>; RecordKind::ALL.len()],
+    /// `None` while it is reachable.
+    unreachable_since: Option<Instant>,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    /// It replaced an older one, or is the first.
+    Newer,
+    /// That version was there already.
+    Known,
+    /// A newer one is there: whoever sent this should have it.
+    Older,
+    /// No room for another origin.
+    Full,
+}
+
+impl Store {
+    pub(crate) fn new(own: PeerId) -> Self {
+        Self {
+            own,
+            origins: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a record whose signature is good. A first record of an origin finds it unreachable
+    /// until [`Store::set_reachable`] says otherwise. With the table full, the origin longest
+    /// unreachable makes room.
+    pub(crate) fn insert(&mut self, now: Instant, record: Record) -> Inserted {
+        let origin = record.origin();
+        if !self.origins.contains_key(&origin) && self.origins.len() >= ORIGINS_MAX {
+            let oldest = self
+                .origins
+                .iter()
+                .filter_map(|(peer, entry)| Some((entry.unreachable_since?, *peer)))
+                .filter(|(since, _)| *since < now)
+                .min();
+            match oldest {
+                Some((_, peer)) => self.origins.remove(&peer),
+                None => return Inserted::Full,
+            };
+        }
+        let own = self.own;
+        let entry = self.origins.entry(origin).or_insert_with(|| Origin {
+            records: Default::default(),
+            unreachable_since: (origin != own).then_some(now),
+        });
+        let slot = &mut entry.records[record.kind() as usize];
+        match slot {
+            Some(held) if held.seq() > record.seq() => Inserted::Older,
+            Some(held) if held.seq() == record.seq() => Inserted::Known,
+            Some(_) | None => {
+                *slot = Some(record);
+                Inserted::Newer
+            }
+        }
+    }
+
+    /// Takes the set of reachable origins (the own one always is) and returns those that became
+    /// reachable just now.
+    pub(crate) fn set_reachable(
+        &mut self,
+        now: Instant,
+        reachable: &BTreeSet<PeerId>,
+    ) -> Vec<PeerId> {
+        let mut appeared = Vec::new();
+        for (peer, entry) in &mut self.origins {
+            if *peer == self.own || reachable.contains(peer) {
+                if entry.unreachable_since.take().is_some() {
+                    appeared.push(*peer);
+                }
+            } else if entry.unreachable_since.is_none() {
+                entry.unreachable_since = Some(now);
+            }
+        }
+        appeared
+    }
+
+    /// Forgets origins that were unreachable for [`FORGET_AFTER`], and returns them.
+    pub(crate) fn forget_unreachable(&mut self, now: Instant) -> Vec<PeerId> {
+        let forgotten: Vec<PeerId> = self
+            .origins
+            .iter()
+            .filter(|(_, entry)| {
+                entry
+                    .unreachable_since
+                    .is_some_and(|since| now >= since + FORGET_AFTER)
+            })
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in &forgotten {
+            self.origins.remove(peer);
+        }
+        forgotten
+    }
+
+    /// When [`Store::forget_unreachable`] has something to do next.
+    pub(crate) fn next_forget(&self) -> Option<Instant> {
+        self.origins
+            .values()
+            .filter_map(|entry| entry.unreachable_since)
+            .min()
+            .map(|since| since + FORGET_AFTER)
+    }
+
+    /// Forgets one origin. Used for the own records of an earlier process.
+    pub(crate) fn remove(&mut self, origin: &PeerId) {
+        self.origins.remove(origin);
+    }
+
+    /// The newest record of a kind.
+    pub fn record(&self, origin: &PeerId, kind: RecordKind) -> Option<&Record> {
+        self.origins.get(origin)?.records[kind as usize].as_ref()
+    }
+
+    /// Who `origin` is and where it listens.
+    pub fn router(&self, origin: &PeerId) -> Option<&RouterBody> {
+        self.record(origin, RecordKind::Router)?.router()
+    }
+
+    /// Whom `origin` has links to.
+    pub fn links(&self, origin: &PeerId) -> Option<&LinksBody> {
+        self.record(origin, RecordKind::Links)?.links()
+    }
+
+    /// Highest boot id known of `origin`.
+    pub fn boot_id(&self, origin: &PeerId) -> Option<u64> {
+        let entry = self.origins.get(origin)?;
+        entry.records.iter().flatten().map(Record::boot_id).max()
+    }
+
+    /// Whether `origin` was in the set last given to
+    /// [`Mesh::handle_reachable`](crate::Mesh::handle_reachable).
+    pub fn is_reachable(&self, origin: &PeerId) -> bool {
+        self.origins
+            .get(origin)
+            .is_some_and(|entry| entry.unreachable_since.is_none())
+    }
+
+    /// Everybody of whom there is a record, by id, reachable or not.
+    pub fn origins(&self) -> impl Iterator<Item = PeerId> {
+        self.origins.keys().copied()
+    }
+
+    /// Number of origins.
+    pub fn len(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// Whether there is no record at all.
+    pub fn is_empty(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    /// Hash over (origin, kind, seq) of all reachable origins.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut context = Context::new(&SHA256);
+        for bucket in self.buckets() {
+            context.update(&bucket);
+        }
+        hash(context)
+    }
+
+    /// The same for each of [`BUCKETS`] ranges of origins.
+    pub(crate) fn buckets(&self) -> [[u8; 8]; BUCKETS] {
+        let mut contexts: [Context; BUCKETS] = std::array::from_fn(|_| Context::new(&SHA256));
+        for key in self.keys() {
+            let context = &mut contexts[bucket(&key.origin)];
+            context.update(key.origin.as_bytes());
+            context.update(&[key.kind as u8]);
+            context.update(&key.seq.to_be_bytes());
+        }
+        contexts.map(|context| {
+            let mut short = [0; 8];
+            short.copy_from_slice(&hash(context)[..8]);
+            short
+        })
+    }
+
+    /// The keys of one bucket's reachable origins, in runs that fit a message each; together the
+    /// runs cover the bucket without gaps: (first, last, keys).
+    pub(crate) fn lists(&self, bucket: usize) -> Vec<(PeerId, PeerId, Vec<Key>)> {
+        let (mut first, bucket_last) = bucket_bounds(bucket);
+        let mut lists = Vec::new();
+        let mut keys: Vec<Key> = Vec::new();
+        for key in self.keys_between(&first, &bucket_last) {
+            let is_new_origin = keys.last().is_some_and(|last| last.origin != key.origin);
+            if is_new_origin && keys.len() + RecordKind::ALL.len() > KEYS_MAX {
+                let last = keys.last().map_or(bucket_last, |last| last.origin);
+                lists.push((first, last, std::mem::take(&mut keys)));
+                first = successor(&last);
+            }
+            keys.push(key);
+        }
+        lists.push((first, bucket_last, keys));
+        lists
+    }
+
+    /// Keys of reachable origins from `first` to `last`, both included.
+    pub(crate) fn keys_between(
+        &self,
+        first: &PeerId,
+        last: &PeerId,
+    ) -> impl Iterator<Item = Key> + use<'_> {
+        self.origins
+            .range(*first..=*last)
+            .filter(|(_, entry)| entry.unreachable_since.is_none())
+            .flat_map(|(_, entry)| entry.records.iter().flatten().map(Record::key))
+    }
+
+    fn keys(&self) -> impl Iterator<Item = Key> {
+        self.keys_between(
+            &PeerId::from_bytes([0; 32]),
+            &PeerId::from_bytes([0xFF; 32]),
+        )
+    }
+}
+
+fn bucket(origin: &PeerId) -> usize {
+    usize::from(origin.as_bytes()[0] >> 4)
+}
+
+fn bucket_bounds(bucket: usize) -> (PeerId, PeerId) {
+    let high = (u8::try_from(bucket % BUCKETS).unwrap_or(0)) << 4;
+    let (mut first, mut last) = ([0; 32], [0xFF; 32]);
+    first[0] = high;
+    last[0] = high | 0x0F;
+    (PeerId::from_bytes(first), PeerId::from_bytes(last))
+}
+
+/// The next id. The last id of all has none; a list that ends there is the last one.
+fn successor(peer: &PeerId) -> PeerId {
+    let mut bytes = *peer.as_bytes();
+    for byte in bytes.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            break;
+        }
+    }
+    PeerId::from_bytes(bytes)
+}
+
+fn hash(context: Context) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}

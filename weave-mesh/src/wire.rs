@@ -1,0 +1,204 @@
+//! Control messages between neighbours: what one frame of a link's sealed stream holds.
+//!
+//! Each is a postcard enum; the order of its variants is the protocol, so a new one goes to the
+//! end. Decoding is bounded by the frame's own length: no length field makes it allocate more
+//! than the bytes that are there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use weave_crypto::PeerId;
+
+use crate::probe::Probe;
+use crate::record::Key;
+
+/// Most bytes of an encoded message: a frame of the sealed stream.
+pub const MESSAGE_BYTES_MAX: usize = 32 * 1024;
+/// Buckets into which origins fall by the first four bits of their id.
+pub const BUCKETS: usize = 16;
+/// Most keys in one list, acknowledgement or want: 512 × 43 bytes is 22 KiB.
+pub const KEYS_MAX: usize = 512;
+/// Most bytes of a routed message's body.
+pub const ROUTED_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// A message between two routers that need not be neighbours, handed on hop by hop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routed {
+    /// Who wrote it. Not authenticated by the mesh: the body must be.
+    pub from: PeerId,
+    /// Who shall read it.
+    pub to: PeerId,
+    /// Hops left; whoever hands it on lowers it. Zero is refused.
+    pub ttl: u8,
+    /// Opaque to the mesh; at most [`ROUTED_BODY_BYTES_MAX`].
+    #[serde(with = "plain_bytes")]
+    pub body: Vec<u8>,
+}
+
+/// Why a router ends a link on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Goodbye {
+    /// It stops.
+    Shutdown,
+    /// Another stream between the same two routers stays.
+    Duplicate,
+    /// The receiver's boot id is older than one known of it.
+    StaleBoot,
+    /// It has as many neighbours as it wants.
+    Full,
+    /// It took a new boot id, and sets its links up anew.
+    Renewed,
+    /// The user told it to forget this peer.
+    Forgotten,
+}
+
+/// One control message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Control {
+    /// The first message each way: the tag that the receiver writes on what it has the sender
+    /// relay, and where the sender sees the receiver's stream come from.
+    Welcome { tag: [u8; 6], seen: SocketAddr },
+    /// From the router with the smaller id: this stream is the link now.
+    Adopt,
+    /// Records, each encoded and signed by its origin.
+    Records(Vec<RecordBytes>),
+    /// Records that arrived.
+    Acknowledge(Vec<Key>),
+    /// Hash over all (origin, kind, seq) of reachable origins.
+    Digest([u8; 32]),
+    /// The same for each of [`BUCKETS`] ranges of origins, eight bytes each.
+    Buckets([[u8; 8]; BUCKETS]),
+    /// All keys of origins from the first to the last named, both included.
+    List {
+        first: PeerId,
+        last: PeerId,
+        keys: Vec<Key>,
+    },
+    /// Records that the sender wants.
+    Want(Vec<Key>),
+    /// A message on its way between two routers.
+    Routed(Routed),
+    /// A probe of the stream, or one missed over UDP, repeated.
+    Probe(Probe),
+    /// A sealed data packet, for links whose UDP does not pass.
+    Packet(RecordBytes),
+    /// The sender closes the link.
+    Goodbye(Goodbye),
+}
+
+impl Control {
+    /// Encodes a message that this release built within its bounds.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("no field of a control message can fail to serialise")
+    }
+}
+
+/// Decodes one control message: whether it is one is all that callers outside the crate learn.
+///
+/// # Errors
+///
+/// [`WireError`] if the bytes are no message, or one that breaks a bound.
+pub fn decode(bytes: &[u8]) -> Result<(), WireError> {
+    parse(bytes).map(|_| ())
+}
+
+pub(crate) fn parse(bytes: &[u8]) -> Result<Control, WireError> {
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(WireError::TooLong);
+    }
+    let (message, rest) =
+        postcard::take_from_bytes::<Control>(bytes).map_err(|_| WireError::Malformed)?;
+    if !rest.is_empty() {
+        return Err(WireError::Malformed);
+    }
+    let is_within_bounds = match &message {
+        Control::Acknowledge(keys) | Control::Want(keys) => keys.len() <= KEYS_MAX,
+        Control::List { first, last, keys } => keys.len() <= KEYS_MAX && first <= last,
+        Control::Routed(routed) => routed.body.len() <= ROUTED_BODY_BYTES_MAX,
+        Control::Welcome { .. }
+        | Control::Adopt
+        | Control::Records(_)
+        | Control::Digest(_)
+        | Control::Buckets(_)
+        | Control::Probe(_)
+        | Control::Packet(_)
+        | Control::Goodbye(_) => true,
+    };
+    if is_within_bounds {
+        Ok(message)
+    } else {
+        Err(WireError::OutOfBounds)
+    }
+}
+
+/// Why bytes are no control message. The neighbour broke the protocol, or speaks a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// Longer than [`MESSAGE_BYTES_MAX`].
+    #[error("control message is longer than {MESSAGE_BYTES_MAX} bytes")]
+    TooLong,
+    /// Does not decode, or bytes are left over.
+    #[error("control message does not decode")]
+    Malformed,
+    /// Decodes, but holds more than one message may.
+    #[error("control message breaks a bound")]
+    OutOfBounds,
+}
+
+/// Bytes shared by all who hold or send them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordBytes(pub(crate) Arc<[u8]>);
+
+impl Serialize for RecordBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RecordBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(|bytes| Self(bytes.into()))
+    }
+}
+
+/// Bytes as one run, not as a sequence of numbers.
+mod plain_bytes {
+    use super::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(<[u8]>::to_vec)
+    }
+}
+
+/// 64 bytes as two arrays of 32: serde has none longer.
+pub(crate) mod array64 {
+    use super::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        bytes: &[u8; 64],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let (mut first, mut second) = ([0_u8; 32], [0_u8; 32]);
+        first.copy_from_slice(&bytes[..32]);
+        second.copy_from_slice(&bytes[32..]);
+        (first, second).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[u8; 64], D::Error> {
+        let (first, second) = <([u8; 32], [u8; 32])>::deserialize(deserializer)?;
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&first);
+        bytes[32..].copy_from_slice(&second);
+        Ok(bytes)
+    }
+}
