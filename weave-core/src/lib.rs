@@ -4,17 +4,29 @@
 
 mod batch;
 mod fib;
+mod forward;
+mod frame;
 mod io;
+mod mac_table;
 mod notice;
+mod packet;
 mod site;
 mod stats;
 
 pub use batch::{BUFFER_BYTES, Batch, Buffer, HEAD_BYTES};
 pub use fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
+pub use forward::{Forwarder, ForwarderConfig, Output, Progress, View};
 pub use io::{
     Ecn, FrameCaps, FrameIo, FrameMeta, Offload, PacketCaps, PacketIo, PacketMeta, PartialChecksum,
     SegmentKind, Segments,
 };
+pub use mac_table::{Learned, MacEntry, MacTable};
 pub use notice::{Notice, Notices};
+pub use packet::{
+    ENTRY_HEADER_BYTES, ENVELOPE_BYTES, Entries, Entry, EntryChecksum, EntryHeader, Envelope,
+    FLOOD_HEADER_BYTES, FloodHeader, Kind, Note, OVERHEAD_BYTES_V4, OVERHEAD_BYTES_V6,
+    PACKET_OVERHEAD_BYTES, PACKET_VERSION, PIECE_BYTES, PIECES_MAX, PacketError, PacketView, Piece,
+    SEALED_HEADER_BYTES, SealedHeader, TAG_BYTES, TTL_START, overlay_mtu_bytes, seal_packet,
+};
 pub use site::Site;
 pub use stats::{DropReason, ForwardStats, Traffic};
