@@ -15,6 +15,9 @@
 //! while both boot ids stand; that makes the responder draw keys which nobody else ever holds, and since it seals with
 //! confirmed keys only, nothing comes of it but the work. The caller bounds how often it answers.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
