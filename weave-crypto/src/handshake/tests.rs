@@ -18,11 +18,11 @@ fn transcript() -> Vec<Vec<u8>> {
         if !pair.to_listener.is_empty() {
             said.push(pair.to_listener.clone());
         }
-        pair.to_listener().unwrap();
+        pair.deliver_to_listener().unwrap();
         if !pair.to_dialler.is_empty() {
             said.push(pair.to_dialler.clone());
         }
-        pair.to_dialler().unwrap();
+        pair.deliver_to_dialler().unwrap();
     }
     said
 }
@@ -51,7 +51,7 @@ impl Pair {
     }
 
     /// Delivers what is on its way to the listener.
-    fn to_listener(&mut self) -> Result<(), HandshakeError> {
+    fn deliver_to_listener(&mut self) -> Result<(), HandshakeError> {
         let bytes = mem::take(&mut self.to_listener);
         if !bytes.is_empty() {
             self.at_listener = self.listener.handle_bytes(&bytes, &mut self.to_dialler)?;
@@ -60,7 +60,7 @@ impl Pair {
     }
 
     /// Delivers what is on its way to the dialler.
-    fn to_dialler(&mut self) -> Result<(), HandshakeError> {
+    fn deliver_to_dialler(&mut self) -> Result<(), HandshakeError> {
         let bytes = mem::take(&mut self.to_dialler);
         if !bytes.is_empty() {
             self.at_dialler = self.dialler.handle_bytes(&bytes, &mut self.to_listener)?;
@@ -70,8 +70,8 @@ impl Pair {
 
     fn run(&mut self) -> Result<(), HandshakeError> {
         while !(self.to_listener.is_empty() && self.to_dialler.is_empty()) {
-            self.to_listener()?;
-            self.to_dialler()?;
+            self.deliver_to_listener()?;
+            self.deliver_to_dialler()?;
         }
         Ok(())
     }
@@ -142,8 +142,8 @@ fn the_messages_may_arrive_byte_by_byte() {
 fn what_follows_the_handshake_in_the_same_bytes_is_handed_on() {
     let mut pair = Pair::new(local(1), local(2));
     while pair.at_dialler.is_none() {
-        pair.to_listener().unwrap();
-        pair.to_dialler().unwrap();
+        pair.deliver_to_listener().unwrap();
+        pair.deliver_to_dialler().unwrap();
     }
     // The last message is still on its way; the dialler's first frame goes right behind it.
     pair.at_dialler
@@ -152,7 +152,7 @@ fn what_follows_the_handshake_in_the_same_bytes_is_handed_on() {
         .stream
         .seal(b"early", &mut pair.to_listener)
         .unwrap();
-    pair.to_listener().unwrap();
+    pair.deliver_to_listener().unwrap();
     let mut at_listener = pair.at_listener.unwrap();
     assert_eq!(
         at_listener.rest.len(),
@@ -320,11 +320,11 @@ fn no_changed_byte_gets_a_link_up_on_both_sides() {
             };
             let failed = loop {
                 flip(&mut pair.to_listener);
-                if let Err(error) = pair.to_listener() {
+                if let Err(error) = pair.deliver_to_listener() {
                     break Some(error);
                 }
                 flip(&mut pair.to_dialler);
-                if let Err(error) = pair.to_dialler() {
+                if let Err(error) = pair.deliver_to_dialler() {
                     break Some(error);
                 }
                 // A greater length has its reader wait.

@@ -29,8 +29,8 @@ impl Model {
 #[test]
 fn the_width_is_what_the_design_asks_for() {
     assert_eq!(WIDTH, 4_032);
-    assert!(WIDTH >= 2_048);
-    assert!(WORDS.is_power_of_two());
+    const { assert!(WIDTH >= 2_048) };
+    const { assert!(WORDS.is_power_of_two()) };
     assert_eq!(size_of::<ReplayWindow>(), 520);
 }
 
