@@ -10,8 +10,12 @@ mod io;
 mod mac_table;
 mod notice;
 mod packet;
+mod router;
+mod routes;
 mod site;
 mod stats;
+mod timer;
+mod topology;
 
 pub use batch::{BUFFER_BYTES, Batch, Buffer, HEAD_BYTES};
 pub use fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
@@ -28,5 +32,12 @@ pub use packet::{
     PACKET_OVERHEAD_BYTES, PACKET_VERSION, PIECE_BYTES, PIECES_MAX, PacketError, PacketView, Piece,
     SEALED_HEADER_BYTES, SealedHeader, TAG_BYTES, TTL_START, overlay_mtu_bytes, seal_packet,
 };
+pub use router::{
+    Action, Command, Config, ConnectionStatus, Event, Level, MacStatus, PeerStatus, RouteStatus,
+    Router, RouterWake, Status, TargetStatus, Verdict,
+};
+pub use routes::{PathNode, PathTree};
 pub use site::Site;
+pub use smoltcp::wire::EthernetAddress;
 pub use stats::{DropReason, ForwardStats, Traffic};
+pub use topology::{Edge, ReportedLink, Topology};

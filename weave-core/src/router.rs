@@ -4,8 +4,8 @@
 //! turns all of it into forwarding snapshots ([`Fib`]) for the data plane.
 
 mod command;
-mod snapshot;
 mod sites;
+mod snapshot;
 mod status;
 mod tunnels;
 mod wire;
@@ -20,7 +20,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, PeerId, TunnelLocal};
 use weave_mesh::{
-    CloseReason, ConnId, DirectVerifier, Mesh, MeshConfig, Routed, RouterBody, Target, Verifier,
+    CloseReason, ConnId, DirectVerifier, Mesh, MeshConfig, RecordKind, Routed, RouterBody, Target,
+    Verifier,
 };
 
 pub use command::{Action, Command, Event, Level, RouterWake};
@@ -76,7 +77,6 @@ pub struct Config {
 /// until it gives `None`: first [`poll_action`](Self::poll_action), then [`poll_fib`](Self::poll_fib), then
 /// [`poll_event`](Self::poll_event); then sleep until [`poll_timeout`](Self::poll_timeout) and call
 /// [`handle_timeout`](Self::handle_timeout). `now` never goes back.
-#[derive(Debug)]
 pub struct Router {
     config: Config,
     identity: Arc<Identity>,
@@ -126,7 +126,10 @@ impl Router {
     }
 
     /// As [`Router::new`], with a verifier of one's own: simulated routers share one that remembers.
-    #[expect(clippy::too_many_arguments, reason = "all of it is needed once, at the start")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is needed once, at the start"
+    )]
     pub fn with_verifier(
         config: Config,
         identity: Arc<Identity>,
@@ -179,7 +182,9 @@ impl Router {
             config,
             identity,
         };
-        router.timers.set(Timer::Housekeeping, Some(now + HOUSEKEEPING_INTERVAL));
+        router
+            .timers
+            .set(Timer::Housekeeping, Some(now + HOUSEKEEPING_INTERVAL));
         router.timers.set(Timer::Routes, Some(now));
         router.drain_mesh(now);
         router
@@ -225,7 +230,11 @@ impl Router {
     /// A hint from the data plane.
     pub fn handle_notice(&mut self, now: Instant, notice: Notice) {
         match notice {
-            Notice::Probe { site, remote, probe } => {
+            Notice::Probe {
+                site,
+                remote,
+                probe,
+            } => {
                 if let Some(peer) = self.sites.peer(site) {
                     self.mesh.handle_probe(now, peer, remote, &probe);
                 }
@@ -245,7 +254,11 @@ impl Router {
                 }
             }
             Notice::MacMoved { mac, from, to } => {
-                let event = Event::MacMoved { mac, from: self.site_name(from), to: self.site_name(to) };
+                let event = Event::MacMoved {
+                    mac,
+                    from: self.site_name(from),
+                    to: self.site_name(to),
+                };
                 self.push_event(event);
             }
             Notice::UnknownReceiver { .. } | Notice::Note { .. } | Notice::TooBig { .. } => {}
@@ -256,7 +269,11 @@ impl Router {
     /// A command of the user.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Connect(target) => self.mesh.connect(now, target),
+            Command::Connect(target) => {
+                if !self.mesh.connect(now, target) {
+                    self.refuse("targets_full");
+                }
+            }
             Command::Forget(target) => {
                 self.mesh.forget(now, &target);
             }
@@ -293,7 +310,8 @@ impl Router {
         }
         if self.timers.take_due(Timer::Housekeeping, now) {
             self.keep_house(now);
-            self.timers.set(Timer::Housekeeping, Some(now + HOUSEKEEPING_INTERVAL));
+            self.timers
+                .set(Timer::Housekeeping, Some(now + HOUSEKEEPING_INTERVAL));
         }
         if self.timers.take_due(Timer::StorePeers, now) {
             self.store_peers();
@@ -328,8 +346,14 @@ impl Router {
 
     /// When [`Router::handle_timeout`] is next due, and what for.
     pub fn poll_timeout(&self) -> Option<(Instant, RouterWake)> {
-        let own = self.timers.next().map(|(at, timer)| (at, RouterWake::from(timer)));
-        let mesh = self.mesh.poll_timeout().map(|(at, reason)| (at, RouterWake::Mesh(reason)));
+        let own = self
+            .timers
+            .next()
+            .map(|(at, timer)| (at, RouterWake::from(timer)));
+        let mesh = self
+            .mesh
+            .poll_timeout()
+            .map(|(at, reason)| (at, RouterWake::Mesh(reason)));
         own.into_iter().chain(mesh).min_by_key(|(at, _)| *at)
     }
 
@@ -367,7 +391,9 @@ impl Router {
             while let Some(event) = self.mesh.poll_event() {
                 self.handle_mesh_event(now, event);
             }
-            let Some(action) = self.mesh.poll_action() else { break };
+            let Some(action) = self.mesh.poll_action() else {
+                break;
+            };
             self.handle_mesh_action(action);
         }
         // Set-ups that have not begun, and answers that keep coming late, set the time anew.
@@ -376,7 +402,9 @@ impl Router {
 
     fn handle_mesh_action(&mut self, action: weave_mesh::Action) {
         match action {
-            weave_mesh::Action::Resolve { target } => self.actions.push_back(Action::Resolve { target }),
+            weave_mesh::Action::Resolve { target } => {
+                self.actions.push_back(Action::Resolve { target })
+            }
             weave_mesh::Action::Dial { conn, remote } => {
                 self.actions.push_back(Action::Dial { conn, remote });
             }
@@ -384,7 +412,11 @@ impl Router {
                 self.actions.push_back(Action::Write { conn, bytes });
             }
             weave_mesh::Action::Close { conn } => self.actions.push_back(Action::Close { conn }),
-            weave_mesh::Action::Probe { peer, remote, bytes } => {
+            weave_mesh::Action::Probe {
+                peer,
+                remote,
+                bytes,
+            } => {
                 let sealed = self
                     .tunnels
                     .sealing(&peer)
@@ -401,13 +433,17 @@ impl Router {
             weave_mesh::Event::LinkUp { peer, dialled, .. } => {
                 self.sites.assign(now, peer);
                 self.routes_are_stale(now);
-                self.timers.set_earlier(Timer::StorePeers, now + STORE_PEERS_AFTER);
+                self.timers
+                    .set_earlier(Timer::StorePeers, now + STORE_PEERS_AFTER);
                 if self.tunnels.sealing(&peer).is_some() {
                     self.mesh.handle_tunnel(now, peer, true);
                 } else if dialled {
                     self.begin_tunnel(now, peer);
                 }
-                let event = Event::LinkUp { name: self.peer_name(&peer), peer };
+                let event = Event::LinkUp {
+                    name: self.peer_name(&peer),
+                    peer,
+                };
                 self.push_event(event);
             }
             weave_mesh::Event::LinkChanged { .. } => self.routes_are_stale(now),
@@ -433,7 +469,32 @@ impl Router {
                 self.actions.push_back(Action::StoreBootId { boot_id });
                 self.push_event(Event::BootIdRaised { boot_id });
             }
-            other => self.push_event(Event::Mesh(other)),
+            weave_mesh::Event::LinkMoved { peer } => {
+                self.routes_are_stale(now);
+                let event = Event::LinkMoved {
+                    name: self.peer_name(&peer),
+                    peer,
+                };
+                self.push_event(event);
+            }
+            weave_mesh::Event::ConnectFailed {
+                target,
+                remote,
+                reason,
+            } => {
+                let to = match (target, remote) {
+                    (Some(target), _) => target.to_string(),
+                    (None, Some(remote)) => remote.to_string(),
+                    (None, None) => "a peer".to_owned(),
+                };
+                self.push_event(Event::ConnectFailed {
+                    to,
+                    reason: reason.to_string(),
+                });
+            }
+            weave_mesh::Event::ConnectedToSelf { remote } => {
+                self.push_event(Event::ConnectedToSelf { remote });
+            }
         }
     }
 
@@ -479,18 +540,31 @@ impl Router {
             self.refuse("routed_ttl_expired");
             return;
         };
-        if self.mesh.send(now, next, Routed { ttl, ..message }).is_err() {
+        if self
+            .mesh
+            .send(now, next, Routed { ttl, ..message })
+            .is_err()
+        {
             self.refuse("routed_queue_full");
         }
     }
 
     fn send_to(&mut self, now: Instant, to: PeerId, body: Body) {
-        let via = if self.mesh.link(&to).is_some() { Some(to) } else { self.next_hop(&to) };
+        let via = if self.mesh.link(&to).is_some() {
+            Some(to)
+        } else {
+            self.next_hop(&to)
+        };
         let Some(via) = via else {
             self.refuse("routed_no_route");
             return;
         };
-        let message = Routed { from: self.peer_id(), to, ttl: ROUTED_TTL, body: body.encode() };
+        let message = Routed {
+            from: self.peer_id(),
+            to,
+            ttl: ROUTED_TTL,
+            body: body.encode(),
+        };
         if self.mesh.send(now, via, message).is_err() {
             self.refuse("routed_queue_full");
         }
@@ -575,7 +649,9 @@ impl Router {
 
     /// Tells a peer that holds an older boot of ours which one is current.
     fn send_current(&mut self, now: Instant, peer: PeerId) {
-        if let Some(bytes) = self.mesh.store().router_record_bytes(&self.peer_id()) {
+        let own = self.peer_id();
+        if let Some(record) = self.mesh.store().record(&own, RecordKind::Router) {
+            let bytes = record.bytes().to_vec();
             self.send_to(now, peer, Body::Current(bytes));
         }
     }
@@ -595,7 +671,8 @@ impl Router {
 
     /// Routes are computed within 10 ms of a change: at once, but not more often than the interval.
     fn routes_are_stale(&mut self, now: Instant) {
-        let beyond = u32::try_from(self.topology.routers().len().saturating_sub(50)).unwrap_or(u32::MAX);
+        let beyond =
+            u32::try_from(self.topology.routers().len().saturating_sub(50)).unwrap_or(u32::MAX);
         let interval = ROUTES_INTERVAL + ROUTES_INTERVAL_PER_ROUTER.saturating_mul(beyond);
         let at = self.routes_at.map_or(now, |last| now.max(last + interval));
         self.timers.set_earlier(Timer::Routes, at);
@@ -607,8 +684,11 @@ impl Router {
         self.topology = Topology::new(self.reports());
         let own = self.topology.number(&self.peer_id());
         self.tree = PathTree::new(&self.topology, own.unwrap_or(usize::MAX));
-        let reachable: BTreeSet<PeerId> =
-            self.tree.reached().map(|(number, _)| self.topology.routers()[number]).collect();
+        let reachable: BTreeSet<PeerId> = self
+            .tree
+            .reached()
+            .map(|(number, _)| self.topology.routers()[number])
+            .collect();
         for peer in &reachable {
             if *peer != self.peer_id() && self.sites.assign(now, *peer).is_none() {
                 self.refuse("sites_exhausted");
@@ -622,22 +702,30 @@ impl Router {
     fn reports(&self) -> Vec<(PeerId, Vec<ReportedLink>)> {
         let store = self.mesh.store();
         let own = self.peer_id();
-        let others = store.origins().filter(|origin| *origin != own).map(|origin| {
-            let links = store.links(&origin).map(|body| {
-                body.links
-                    .iter()
-                    .map(|entry| ReportedLink {
-                        neighbour: entry.neighbour,
-                        cost_us: entry.cost,
-                        path_mtu_bytes: entry.path_mtu_bytes,
-                    })
-                    .collect()
+        let others = store
+            .origins()
+            .filter(|origin| *origin != own)
+            .map(|origin| {
+                let links = store.links(&origin).map(|body| {
+                    body.links
+                        .iter()
+                        .map(|entry| ReportedLink {
+                            neighbour: entry.neighbour,
+                            cost_us: entry.cost,
+                            path_mtu_bytes: entry.path_mtu_bytes,
+                        })
+                        .collect()
+                });
+                (origin, links.unwrap_or_default())
             });
-            (origin, links.unwrap_or_default())
-        });
         let published: BTreeMap<PeerId, u32> = store
             .links(&own)
-            .map(|body| body.links.iter().map(|entry| (entry.neighbour, entry.cost)).collect())
+            .map(|body| {
+                body.links
+                    .iter()
+                    .map(|entry| (entry.neighbour, entry.cost))
+                    .collect()
+            })
             .unwrap_or_default();
         let ours = self
             .mesh
@@ -646,7 +734,10 @@ impl Router {
             .map(|link| ReportedLink {
                 neighbour: link.peer(),
                 // The published cost, where there is one: all routers reckon with the same.
-                cost_us: published.get(&link.peer()).copied().unwrap_or_else(|| link.cost()),
+                cost_us: published
+                    .get(&link.peer())
+                    .copied()
+                    .unwrap_or_else(|| link.cost()),
                 path_mtu_bytes: link.path_mtu_bytes(),
             })
             .collect();
@@ -728,6 +819,16 @@ impl Router {
         } else {
             self.refuse("events_dropped");
         }
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router")
+            .field("peer", &self.peer_id())
+            .field("boot_id", &self.boot_id())
+            .field("fib_version", &self.fib_version)
+            .finish_non_exhaustive()
     }
 }
 

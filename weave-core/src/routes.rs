@@ -37,8 +37,13 @@ impl PathTree {
         let mut done = vec![false; nodes.len()];
         let mut queue = BinaryHeap::new();
         if let Some(node) = nodes.get_mut(root) {
-            *node =
-                Some(PathNode { cost_us: 0, hops: 0, parent: root, first_hop: root, path_mtu_bytes: u16::MAX });
+            *node = Some(PathNode {
+                cost_us: 0,
+                hops: 0,
+                parent: root,
+                first_hop: root,
+                path_mtu_bytes: u16::MAX,
+            });
             queue.push(Reverse((0u64, 0u32, root)));
         }
         while let Some(Reverse((_, _, number))) = queue.pop() {
@@ -51,11 +56,17 @@ impl PathTree {
                     cost_us: here.cost_us + u64::from(edge.cost_us),
                     hops: here.hops + 1,
                     parent: number,
-                    first_hop: if number == root { edge.to } else { here.first_hop },
+                    first_hop: if number == root {
+                        edge.to
+                    } else {
+                        here.first_hop
+                    },
                     path_mtu_bytes: here.path_mtu_bytes.min(edge.path_mtu_bytes),
                 };
                 let rank = |node: &PathNode| (node.cost_us, node.hops, node.parent);
-                if !done[edge.to] && nodes[edge.to].is_none_or(|known| rank(&candidate) < rank(&known)) {
+                if !done[edge.to]
+                    && nodes[edge.to].is_none_or(|known| rank(&candidate) < rank(&known))
+                {
                     nodes[edge.to] = Some(candidate);
                     queue.push(Reverse((candidate.cost_us, candidate.hops, edge.to)));
                 }
@@ -76,7 +87,10 @@ impl PathTree {
 
     /// All routers that are reached, the root included, by number.
     pub fn reached(&self) -> impl Iterator<Item = (usize, &PathNode)> {
-        self.nodes.iter().enumerate().filter_map(|(number, node)| Some((number, node.as_ref()?)))
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(number, node)| Some((number, node.as_ref()?)))
     }
 
     /// The routers to which `number` passes on what the root floods.
@@ -102,7 +116,10 @@ mod tests {
         let topology = graph(3, &[(0, 1, 10), (1, 2, 10), (0, 2, 30)]);
         let tree = PathTree::new(&topology, 0);
         let node = tree.node(2).unwrap();
-        assert_eq!((node.cost_us, node.hops, node.first_hop, node.parent), (20, 2, 1, 1));
+        assert_eq!(
+            (node.cost_us, node.hops, node.first_hop, node.parent),
+            (20, 2, 1, 1)
+        );
     }
 
     #[test]
@@ -118,7 +135,11 @@ mod tests {
         let topology = graph(3, &[(0, 1, 10)]);
         let tree = PathTree::new(&topology, 0);
         assert_eq!(tree.node(2), None);
-        assert_eq!(PathTree::new(&topology, 7).reached().count(), 0, "a root that is not there");
+        assert_eq!(
+            PathTree::new(&topology, 7).reached().count(),
+            0,
+            "a root that is not there"
+        );
     }
 
     proptest! {
@@ -164,7 +185,11 @@ mod tests {
                 .iter()
                 .flat_map(|(a, b, cost)| [(*a, *b, *cost), (*b, *a, *cost)])
                 .filter(|(from, ..)| *from == number)
-                .map(|(_, to, cost_us)| ReportedLink { neighbour: id(to), cost_us, path_mtu_bytes: 1500 })
+                .map(|(_, to, cost_us)| ReportedLink {
+                    neighbour: id(to),
+                    cost_us,
+                    path_mtu_bytes: 1500,
+                })
                 .collect();
             (id(number), reported)
         }))

@@ -23,7 +23,12 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    const ALL: [Timer; 4] = [Timer::Routes, Timer::Tunnels, Timer::Housekeeping, Timer::StorePeers];
+    const ALL: [Timer; 4] = [
+        Timer::Routes,
+        Timer::Tunnels,
+        Timer::Housekeeping,
+        Timer::StorePeers,
+    ];
 
     /// Sets a timer, whatever it was.
     pub(crate) fn set(&mut self, timer: Timer, at: Option<Instant>) {

@@ -54,7 +54,8 @@ impl Topology {
             .map(|(router, links)| {
                 let mut by_neighbour = BTreeMap::new();
                 for link in links {
-                    let kept: &mut ReportedLink = by_neighbour.entry(link.neighbour).or_insert(link);
+                    let kept: &mut ReportedLink =
+                        by_neighbour.entry(link.neighbour).or_insert(link);
                     if link.cost_us < kept.cost_us {
                         *kept = link;
                     }
@@ -115,7 +116,11 @@ mod tests {
         let mut cheap = link(2, 5);
         cheap.path_mtu_bytes = 9000;
         let topology = Topology::new([(id(2), vec![link(1, 7)]), (id(1), vec![cheap])]);
-        let edge = Edge { to: 1, cost_us: 7, path_mtu_bytes: 1500 };
+        let edge = Edge {
+            to: 1,
+            cost_us: 7,
+            path_mtu_bytes: 1500,
+        };
         assert_eq!(topology.edges(0), [edge]);
         assert_eq!(topology.edges(1), [Edge { to: 0, ..edge }]);
     }
@@ -131,6 +136,10 @@ mod tests {
     }
 
     fn link(neighbour: u8, cost_us: u32) -> ReportedLink {
-        ReportedLink { neighbour: id(neighbour), cost_us, path_mtu_bytes: 1500 }
+        ReportedLink {
+            neighbour: id(neighbour),
+            cost_us,
+            path_mtu_bytes: 1500,
+        }
     }
 }

@@ -101,8 +101,25 @@ pub enum Event {
         /// The new boot id.
         boot_id: u64,
     },
-    /// Another event of the mesh.
-    Mesh(weave_mesh::Event),
+    /// Another stream between the same two processes carries a link now.
+    LinkMoved {
+        /// The neighbour.
+        peer: PeerId,
+        /// Its name.
+        name: String,
+    },
+    /// An attempt to connect failed; it is tried again.
+    ConnectFailed {
+        /// What the user gave, or the address from a record.
+        to: String,
+        /// Why.
+        reason: String,
+    },
+    /// An address led back to this router; it is left alone for 10 min.
+    ConnectedToSelf {
+        /// The address.
+        remote: SocketAddr,
+    },
 }
 
 /// How much an event matters.
@@ -120,9 +137,11 @@ impl Event {
     /// How much it matters.
     pub fn level(&self) -> Level {
         match self {
-            Self::LinkUp { .. } | Self::LinkDown { .. } => Level::Info,
+            Self::LinkUp { .. } | Self::LinkDown { .. } | Self::ConnectFailed { .. } => Level::Info,
             Self::BootIdRaised { .. } => Level::Warn,
-            Self::MacMoved { .. } | Self::Mesh(_) => Level::Debug,
+            Self::MacMoved { .. } | Self::LinkMoved { .. } | Self::ConnectedToSelf { .. } => {
+                Level::Debug
+            }
         }
     }
 }
@@ -134,9 +153,16 @@ impl fmt::Display for Event {
             Self::LinkDown { name, reason, .. } => write!(f, "link to {name} is down: {reason}"),
             Self::MacMoved { mac, from, to } => write!(f, "{mac} moved from {from} to {to}"),
             Self::BootIdRaised { boot_id } => {
-                write!(f, "met a later start of this identity; boot id is now {boot_id}")
+                write!(
+                    f,
+                    "met a later start of this identity; boot id is now {boot_id}"
+                )
             }
-            Self::Mesh(event) => write!(f, "{event}"),
+            Self::LinkMoved { name, .. } => {
+                write!(f, "another TCP stream carries the link to {name}")
+            }
+            Self::ConnectFailed { to, reason } => write!(f, "cannot connect to {to}: {reason}"),
+            Self::ConnectedToSelf { remote } => write!(f, "{remote} is this router itself"),
         }
     }
 }

@@ -27,7 +27,10 @@ impl Sites {
         if let Some(site) = self.by_peer.get(&peer) {
             return Some(*site);
         }
-        let free = self.released.front().filter(|(at, _)| now.saturating_duration_since(*at) >= QUARANTINE);
+        let free = self
+            .released
+            .front()
+            .filter(|(at, _)| now.saturating_duration_since(*at) >= QUARANTINE);
         let site = match free {
             Some((_, site)) => {
                 let site = *site;
@@ -67,7 +70,10 @@ impl Sites {
 
     /// One more than the highest number in use.
     pub(crate) fn bound(&self) -> usize {
-        self.by_site.keys().next_back().map_or(1, |site| site.index() + 1)
+        self.by_site
+            .keys()
+            .next_back()
+            .map_or(1, |site| site.index() + 1)
     }
 }
 
@@ -82,11 +88,21 @@ mod tests {
         let [a, b, c] = [1, 2, 3].map(|n| PeerId::from_bytes([n; 32]));
         let mut sites = Sites::default();
         assert_eq!(sites.assign(now, a), Some(Site(1)));
-        assert_eq!(sites.assign(now, a), Some(Site(1)), "the same router keeps its number");
+        assert_eq!(
+            sites.assign(now, a),
+            Some(Site(1)),
+            "the same router keeps its number"
+        );
         assert_eq!(sites.release(now, &a), Some(Site(1)));
         assert_eq!(sites.peer(Site(1)), None);
-        assert_eq!(sites.assign(now + Duration::from_secs(59), b), Some(Site(2)));
-        assert_eq!(sites.assign(now + Duration::from_secs(60), c), Some(Site(1)));
+        assert_eq!(
+            sites.assign(now + Duration::from_secs(59), b),
+            Some(Site(2))
+        );
+        assert_eq!(
+            sites.assign(now + Duration::from_secs(60), c),
+            Some(Site(1))
+        );
         assert_eq!(sites.bound(), 3);
     }
 }

@@ -29,15 +29,29 @@ impl Router {
             .filter(|link| link.udp_is_up())
             .filter_map(|link| {
                 let remote = link.udp_remote()?;
-                Some((link.peer(), remote, link.tag_in(), link.tag_out()?, link.path_mtu_bytes()))
+                Some((
+                    link.peer(),
+                    remote,
+                    link.tag_in(),
+                    link.tag_out()?,
+                    link.path_mtu_bytes(),
+                ))
             })
             .collect();
         let mut indexes: BTreeMap<PeerId, NeighbourIndex> = BTreeMap::new();
         for (peer, remote, tag_in, tag_out, path_mtu_bytes) in usable {
-            let Some(site) = self.sites.site(&peer) else { continue };
-            let Ok(number) = u16::try_from(fib.neighbours.len()) else { break };
+            let Some(site) = self.sites.site(&peer) else {
+                continue;
+            };
+            let Ok(number) = u16::try_from(fib.neighbours.len()) else {
+                break;
+            };
             let index = NeighbourIndex(number);
-            let headers = if remote.is_ipv4() { IPV4_UDP_BYTES } else { IPV6_UDP_BYTES };
+            let headers = if remote.is_ipv4() {
+                IPV4_UDP_BYTES
+            } else {
+                IPV6_UDP_BYTES
+            };
             indexes.insert(peer, index);
             fib.tags.insert(tag_in, index);
             let heard = self.heard(peer);
@@ -52,10 +66,15 @@ impl Router {
         }
 
         self.add_sites(&mut fib, &indexes);
-        let receivers: Vec<(PeerId, Arc<weave_crypto::TunnelKeys>)> =
-            self.tunnels.opening().map(|(peer, keys)| (peer, Arc::clone(keys))).collect();
+        let receivers: Vec<(PeerId, Arc<weave_crypto::TunnelKeys>)> = self
+            .tunnels
+            .opening()
+            .map(|(peer, keys)| (peer, Arc::clone(keys)))
+            .collect();
         for (peer, keys) in receivers {
-            let Some(site) = self.sites.site(&peer) else { continue };
+            let Some(site) = self.sites.site(&peer) else {
+                continue;
+            };
             let receiver = Receiver {
                 site,
                 neighbour: indexes.get(&peer).copied(),
@@ -71,10 +90,19 @@ impl Router {
     fn add_sites(&self, fib: &mut Fib, indexes: &BTreeMap<PeerId, NeighbourIndex>) {
         fib.sites = vec![None; self.sites.bound()];
         for (peer, site) in self.sites.iter() {
-            let node = self.topology.number(&peer).and_then(|number| self.tree.node(number));
-            let next = self.next_hop(&peer).and_then(|next| indexes.get(&next).map(|index| (next, *index)));
+            let node = self
+                .topology
+                .number(&peer)
+                .and_then(|number| self.tree.node(number));
+            let next = self
+                .next_hop(&peer)
+                .and_then(|next| indexes.get(&next).map(|index| (next, *index)));
             let next_hop = next.map(|(next, index)| {
-                if next == peer { NextHop::Direct(index) } else { NextHop::Relay(index) }
+                if next == peer {
+                    NextHop::Direct(index)
+                } else {
+                    NextHop::Relay(index)
+                }
             });
             let path_mtu_bytes = node.map_or(0, |node| node.path_mtu_bytes);
             let route = SiteRoute {
@@ -83,10 +111,12 @@ impl Router {
                 next_hop,
                 packet_bytes_max: match next_hop {
                     // Later hops may run over IPv6, whose header is the longer one.
-                    Some(NextHop::Relay(_)) => usize::from(path_mtu_bytes.saturating_sub(IPV6_UDP_BYTES)),
-                    Some(NextHop::Direct(index)) => {
-                        fib.neighbour(index).map_or(0, |neighbour| neighbour.packet_bytes_max)
+                    Some(NextHop::Relay(_)) => {
+                        usize::from(path_mtu_bytes.saturating_sub(IPV6_UDP_BYTES))
                     }
+                    Some(NextHop::Direct(index)) => fib
+                        .neighbour(index)
+                        .map_or(0, |neighbour| neighbour.packet_bytes_max),
                     None => 0,
                 },
             };
@@ -104,7 +134,9 @@ impl Router {
         indexes: &BTreeMap<PeerId, NeighbourIndex>,
     ) -> HashMap<weave_crypto::ShortId, Vec<NeighbourIndex>> {
         let routers = self.topology.routers();
-        let Some(own) = self.topology.number(&self.peer_id()) else { return HashMap::new() };
+        let Some(own) = self.topology.number(&self.peer_id()) else {
+            return HashMap::new();
+        };
         self.tree
             .reached()
             .map(|(origin, _)| {

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use weave_crypto::{PeerId, Suite};
+use weave_mesh::TargetState;
 
 use super::Router;
 use super::command::milliseconds;
@@ -172,7 +173,11 @@ impl Router {
             boot_id: self.boot_id(),
             uptime_ms: milliseconds(now.saturating_duration_since(self.epoch)),
             port: self.config.mesh.listen_port,
-            frame_port: self.config.frame_port.clone().unwrap_or_else(|| "none".to_owned()),
+            frame_port: self
+                .config
+                .frame_port
+                .clone()
+                .unwrap_or_else(|| "none".to_owned()),
             mtu_bytes: self.config.mtu_bytes,
             peers: self.peer_statuses(),
             connections: self.connection_statuses(),
@@ -192,14 +197,21 @@ impl Router {
             .origins()
             .filter_map(|origin| {
                 let record = store.router(&origin)?;
-                let links = store.links(&origin).map(|body| body.links.as_slice()).unwrap_or_default();
+                let links = store
+                    .links(&origin)
+                    .map(|body| body.links.as_slice())
+                    .unwrap_or_default();
                 Some(PeerStatus {
                     name: record.display_name(&origin),
                     nickname: record.nickname.clone(),
                     peer_id: origin.to_string(),
                     version: record.version.clone(),
                     reachable: origin == own || self.next_hop(&origin).is_some(),
-                    addresses: record.addresses.iter().map(|address| address.socket).collect(),
+                    addresses: record
+                        .addresses
+                        .iter()
+                        .map(|address| address.socket)
+                        .collect(),
                     neighbours: links
                         .iter()
                         .map(|entry| (self.peer_name(&entry.neighbour), entry.cost))
@@ -219,7 +231,10 @@ impl Router {
                 let state = match (keys, link.udp_is_up()) {
                     (None, _) => "no tunnel yet".to_owned(),
                     (Some(_), true) => "established".to_owned(),
-                    (Some(_), false) => link.state_sentence(),
+                    (Some(_), false) => link
+                        .udp_down_reason()
+                        .unwrap_or("no answer on UDP")
+                        .to_owned(),
                 };
                 ConnectionStatus {
                     name: self.peer_name(&link.peer()),
@@ -229,8 +244,10 @@ impl Router {
                     dialled: link.dialled(),
                     usable: keys.is_some() && link.udp_is_up(),
                     state,
-                    rtt_us: link.rtt().map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
-                    loss: link.loss(),
+                    rtt_us: link
+                        .rtt()
+                        .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+                    loss: link.loss() as f32,
                     cost_us: link.cost(),
                     path_mtu_bytes: link.path_mtu_bytes(),
                     cipher: keys.map(|keys| match keys.suite() {
@@ -284,34 +301,62 @@ impl Router {
         self.mesh
             .targets()
             .into_iter()
-            .map(|target| TargetStatus {
-                target: target.target.to_string(),
-                connected: target.peer.is_some(),
-                state: match &target.peer {
-                    Some(peer) => format!("connected to {}", self.peer_name(peer)),
-                    None => target.state,
-                },
-                retry_in_ms: target
-                    .retry_at
-                    .map(|at| milliseconds(at.saturating_duration_since(now))),
+            .map(|status| {
+                let failed = |doing: &str| match &status.last_error {
+                    Some(error) => format!("{doing}; last failure: {error}"),
+                    None => doing.to_owned(),
+                };
+                let (state, connected, retry_at) = match &status.state {
+                    TargetState::Connected(peer) => {
+                        (format!("connected to {}", self.peer_name(peer)), true, None)
+                    }
+                    TargetState::Resolving => (failed("looking its name up"), false, None),
+                    TargetState::Dialling => (failed("connecting"), false, None),
+                    TargetState::Waiting(at) => (failed("waiting"), false, Some(*at)),
+                    TargetState::Itself => ("this router itself".to_owned(), true, None),
+                    _ => (failed("unknown"), false, None),
+                };
+                TargetStatus {
+                    target: status.target.to_string(),
+                    state,
+                    connected,
+                    retry_in_ms: retry_at.map(|at| milliseconds(at.saturating_duration_since(now))),
+                }
             })
             .collect()
     }
 
     fn refusal_counts(&self) -> BTreeMap<String, u64> {
-        let own = self.refusals.iter().map(|(name, count)| ((*name).to_owned(), *count));
-        let mesh = self.mesh.stats().iter().map(|(name, count)| (name.to_owned(), count));
+        let own = self
+            .refusals
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count));
+        let mesh = self
+            .mesh
+            .stats()
+            .iter()
+            .map(|(name, count)| (name.to_owned(), count));
         own.chain(mesh).filter(|(_, count)| *count > 0).collect()
     }
 
     fn warnings(&self) -> Vec<String> {
         let mut names: BTreeMap<String, Vec<PeerId>> = BTreeMap::new();
         for origin in self.mesh.store().origins() {
-            names.entry(self.peer_name(&origin)).or_default().push(origin);
+            names
+                .entry(self.peer_name(&origin))
+                .or_default()
+                .push(origin);
         }
-        let doubled = names.into_iter().filter(|(_, peers)| peers.len() > 1).map(|(name, peers)| {
-            format!("{} routers are named {name}: give each its own --name", peers.len())
-        });
+        let doubled =
+            names
+                .into_iter()
+                .filter(|(_, peers)| peers.len() > 1)
+                .map(|(name, peers)| {
+                    format!(
+                        "{} routers are named {name}: give each its own --name",
+                        peers.len()
+                    )
+                });
         let open = "no password: anyone who reaches the port can join this network".to_owned();
         std::iter::once(open).chain(doubled).collect()
     }
@@ -321,9 +366,15 @@ impl Status {
     /// Sums up: degraded when a target is not connected, a known router is out of reach, or a neighbour's
     /// link does not carry frames.
     pub fn verdict(&self) -> Verdict {
-        let others = self.peers.iter().filter(|peer| peer.peer_id != self.peer_id);
-        let unreachable: Vec<&str> =
-            others.clone().filter(|peer| !peer.reachable).map(|peer| peer.name.as_str()).collect();
+        let others = self
+            .peers
+            .iter()
+            .filter(|peer| peer.peer_id != self.peer_id);
+        let unreachable: Vec<&str> = others
+            .clone()
+            .filter(|peer| !peer.reachable)
+            .map(|peer| peer.name.as_str())
+            .collect();
         let unusable: Vec<&str> = self
             .connections
             .iter()
@@ -341,7 +392,10 @@ impl Status {
             faults.push(format!("no route to {}", unreachable.join(", ")));
         }
         if !unusable.is_empty() {
-            faults.push(format!("no frames over the link to {}", unusable.join(", ")));
+            faults.push(format!(
+                "no frames over the link to {}",
+                unusable.join(", ")
+            ));
         }
         if !missing.is_empty() {
             faults.push(format!("not connected to {}", missing.join(", ")));
@@ -353,9 +407,15 @@ impl Status {
                 1 => "1 other router reachable".to_owned(),
                 count => format!("{count} other routers reachable"),
             };
-            return Verdict { healthy: true, sentence: format!("healthy: {routers}") };
+            return Verdict {
+                healthy: true,
+                sentence: format!("healthy: {routers}"),
+            };
         }
-        Verdict { healthy: false, sentence: format!("degraded: {}", faults.join("; ")) }
+        Verdict {
+            healthy: false,
+            sentence: format!("degraded: {}", faults.join("; ")),
+        }
     }
 }
 
@@ -367,7 +427,10 @@ mod tests {
     fn a_router_alone_is_healthy() {
         assert_eq!(
             status().verdict(),
-            Verdict { healthy: true, sentence: "healthy: no other router known".into() }
+            Verdict {
+                healthy: true,
+                sentence: "healthy: no other router known".into()
+            }
         );
     }
 
@@ -391,7 +454,10 @@ mod tests {
         });
         let verdict = status.verdict();
         assert!(!verdict.healthy);
-        assert_eq!(verdict.sentence, "degraded: no route to b; not connected to 198.18.0.9:6783");
+        assert_eq!(
+            verdict.sentence,
+            "degraded: no route to b; not connected to 198.18.0.9:6783"
+        );
     }
 
     fn status() -> Status {

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::packet::{Kind, Note, PacketView, SEALED_HEADER_BYTES, seal_packet};
 use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
-use crate::packet::{Kind, Note, PacketView, SEALED_HEADER_BYTES, seal_packet};
 use weave_crypto::{PeerId, Suite, TunnelInitiation, TunnelKeys, TunnelLocal, respond};
 
 /// Keys are replaced after this time (design: 120 s or 2^32 packets).
@@ -25,8 +25,12 @@ const REKEY_AFTER_PACKETS: u64 = 1 << 32;
 /// Replaced keys still open packets on their way for this long.
 const PREVIOUS_FOR: Duration = Duration::from_secs(30);
 /// An unanswered message goes again after these times; then the set-up is given up until traffic asks again.
-const RETRIES: [Duration; 4] =
-    [Duration::from_millis(300), Duration::from_millis(600), Duration::from_millis(1200), Duration::from_millis(1200)];
+const RETRIES: [Duration; 4] = [
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+    Duration::from_millis(1200),
+    Duration::from_millis(1200),
+];
 /// The use of old keys is looked at this often.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
@@ -108,7 +112,12 @@ struct Epoch {
 
 impl Epoch {
     fn new(now: Instant, keys: Arc<TunnelKeys>, initiator: bool) -> Self {
-        Self { keys, initiator, check_at: now + REKEY_AFTER, used: 0 }
+        Self {
+            keys,
+            initiator,
+            check_at: now + REKEY_AFTER,
+            used: 0,
+        }
     }
 }
 
@@ -122,7 +131,12 @@ struct Pending {
 
 impl Tunnels {
     pub(crate) fn new(local: TunnelLocal, rng: ChaCha20Rng) -> Self {
-        Self { local, rng, peers: BTreeMap::new(), indexes: BTreeMap::new() }
+        Self {
+            local,
+            rng,
+            peers: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+        }
     }
 
     /// Our boot id was raised: nothing of the former one is valid any more.
@@ -135,12 +149,19 @@ impl Tunnels {
     /// Begins a set-up unless one is under way, and says what to send.
     pub(crate) fn begin(&mut self, now: Instant, remote: Remote) -> Option<TunnelMessage> {
         self.forget_older_boot(remote);
-        if self.peers.get(&remote.peer).is_some_and(|tunnel| tunnel.pending.is_some()) {
+        if self
+            .peers
+            .get(&remote.peer)
+            .is_some_and(|tunnel| tunnel.pending.is_some())
+        {
             return None;
         }
         let index = self.draw_index(remote.peer);
-        let suite =
-            if self.local.aes && remote.aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
+        let suite = if self.local.aes && remote.aes {
+            Suite::Aes256Gcm
+        } else {
+            Suite::ChaCha20Poly1305
+        };
         let started = TunnelInitiation::start(
             &self.local,
             remote.peer,
@@ -166,16 +187,32 @@ impl Tunnels {
     }
 
     /// Message 1 from `remote`.
-    pub(crate) fn handle_initiation(&mut self, now: Instant, remote: Remote, message: &[u8]) -> Outcome {
+    pub(crate) fn handle_initiation(
+        &mut self,
+        now: Instant,
+        remote: Remote,
+        message: &[u8],
+    ) -> Outcome {
         self.forget_older_boot(remote);
         if let Some(tunnel) = self.peers.get(&remote.peer)
-            && let Some((_, answer)) = tunnel.answered.as_ref().filter(|(asked, _)| asked == message)
+            && let Some((_, answer)) = tunnel
+                .answered
+                .as_ref()
+                .filter(|(asked, _)| asked == message)
         {
             let reply = Some(TunnelMessage::Answer(answer.clone()));
-            return Outcome { reply, ..Outcome::default() };
+            return Outcome {
+                reply,
+                ..Outcome::default()
+            };
         }
         let ours_wins = self.local.identity.peer_id() < remote.peer;
-        if ours_wins && self.peers.get(&remote.peer).is_some_and(|tunnel| tunnel.pending.is_some()) {
+        if ours_wins
+            && self
+                .peers
+                .get(&remote.peer)
+                .is_some_and(|tunnel| tunnel.pending.is_some())
+        {
             return Outcome::refused(Refusal::Lost);
         }
         let index = self.draw_index(remote.peer);
@@ -205,13 +242,16 @@ impl Tunnels {
             freed.push(lost.initiation.local_index());
         }
         freed.extend(tunnel.next.take().map(|unused| unused.keys.local_index()));
-        tunnel.next =
-            Some(Epoch::new(now, Arc::new(response.keys), false));
+        tunnel.next = Some(Epoch::new(now, Arc::new(response.keys), false));
         tunnel.answered = Some((message.to_vec(), response.message.clone()));
         for index in freed {
             self.indexes.remove(&index);
         }
-        Outcome { reply: Some(TunnelMessage::Answer(response.message)), changed: true, refused: None }
+        Outcome {
+            reply: Some(TunnelMessage::Answer(response.message)),
+            changed: true,
+            refused: None,
+        }
     }
 
     /// Message 2 from `peer`: the new keys seal from now on. The reply confirms them, so that the other end
@@ -249,8 +289,17 @@ impl Tunnels {
     }
 
     /// The confirmation came along the mesh: a sealed packet like any other, opened here.
-    pub(crate) fn handle_confirmation(&mut self, now: Instant, peer: PeerId, packet: &[u8]) -> Outcome {
-        let Some(next) = self.peers.get(&peer).and_then(|tunnel| tunnel.next.as_ref()) else {
+    pub(crate) fn handle_confirmation(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        packet: &[u8],
+    ) -> Outcome {
+        let Some(next) = self
+            .peers
+            .get(&peer)
+            .and_then(|tunnel| tunnel.next.as_ref())
+        else {
             return Outcome::default();
         };
         let index = next.keys.local_index();
@@ -263,9 +312,17 @@ impl Tunnels {
 
     /// A packet sealed with these keys opened: they become current.
     pub(crate) fn handle_confirmed(&mut self, now: Instant, index: u32) -> Outcome {
-        let Some(peer) = self.indexes.get(&index).copied() else { return Outcome::default() };
-        let Some(tunnel) = self.peers.get_mut(&peer) else { return Outcome::default() };
-        if tunnel.next.as_ref().is_none_or(|next| next.keys.local_index() != index) {
+        let Some(peer) = self.indexes.get(&index).copied() else {
+            return Outcome::default();
+        };
+        let Some(tunnel) = self.peers.get_mut(&peer) else {
+            return Outcome::default();
+        };
+        if tunnel
+            .next
+            .as_ref()
+            .is_none_or(|next| next.keys.local_index() != index)
+        {
             return Outcome::default();
         }
         let gone = match tunnel.next.take() {
@@ -275,7 +332,10 @@ impl Tunnels {
         for index in gone {
             self.indexes.remove(&index);
         }
-        Outcome { changed: true, ..Outcome::default() }
+        Outcome {
+            changed: true,
+            ..Outcome::default()
+        }
     }
 
     /// Messages that go again; peers whose tunnel is due for new keys; and whether keys went away.
@@ -288,7 +348,9 @@ impl Tunnels {
                 pending.tries += 1;
                 if let Some(wait) = RETRIES.get(pending.tries) {
                     pending.again_at = now + *wait;
-                    outcome.again.push((*peer, TunnelMessage::Initiation(pending.message.clone())));
+                    outcome
+                        .again
+                        .push((*peer, TunnelMessage::Initiation(pending.message.clone())));
                 } else {
                     self.indexes.remove(&pending.initiation.local_index());
                     tunnel.pending = None;
@@ -336,12 +398,18 @@ impl Tunnels {
 
     /// Keys to seal with.
     pub(crate) fn sealing(&self, peer: &PeerId) -> Option<&Arc<TunnelKeys>> {
-        self.peers.get(peer)?.current.as_ref().map(|current| &current.keys)
+        self.peers
+            .get(peer)?
+            .current
+            .as_ref()
+            .map(|current| &current.keys)
     }
 
     /// Whether a set-up with this router is under way.
     pub(crate) fn is_pending(&self, peer: &PeerId) -> bool {
-        self.peers.get(peer).is_some_and(|tunnel| tunnel.pending.is_some() || tunnel.next.is_some())
+        self.peers
+            .get(peer)
+            .is_some_and(|tunnel| tunnel.pending.is_some() || tunnel.next.is_some())
     }
 
     /// All keys that open packets, with their routers.
@@ -350,7 +418,10 @@ impl Tunnels {
             let current = tunnel.current.as_ref().map(|epoch| &epoch.keys);
             let previous = tunnel.previous.as_ref().map(|(keys, _)| keys);
             let next = tunnel.next.as_ref().map(|epoch| &epoch.keys);
-            [current, previous, next].into_iter().flatten().map(move |keys| (*peer, keys))
+            [current, previous, next]
+                .into_iter()
+                .flatten()
+                .map(move |keys| (*peer, keys))
         })
     }
 
@@ -362,7 +433,10 @@ impl Tunnels {
 
     /// Ends the tunnel with a router's former boot.
     pub(crate) fn forget_older_boot(&mut self, remote: Remote) -> bool {
-        let older = self.peers.get(&remote.peer).is_some_and(|tunnel| tunnel.boot_id != remote.boot_id);
+        let older = self
+            .peers
+            .get(&remote.peer)
+            .is_some_and(|tunnel| tunnel.boot_id != remote.boot_id);
         if older {
             self.forget(&remote.peer);
         }
@@ -395,7 +469,10 @@ impl Tunnel {
 
 impl Outcome {
     fn refused(refusal: Refusal) -> Self {
-        Self { refused: Some(refusal), ..Self::default() }
+        Self {
+            refused: Some(refusal),
+            ..Self::default()
+        }
     }
 }
 
@@ -416,9 +493,14 @@ fn confirmation(keys: &TunnelKeys) -> Option<Vec<u8>> {
 
 /// Whether `packet` is a genuine note sealed with the other side of `keys`.
 fn confirms(keys: &TunnelKeys, packet: &[u8]) -> bool {
-    let Ok(view) = PacketView::new_checked(packet) else { return false };
+    let Ok(view) = PacketView::new_checked(packet) else {
+        return false;
+    };
     let header = view.sealed();
-    if view.envelope().is_some() || header.kind != Kind::Note || header.receiver != keys.local_index() {
+    if view.envelope().is_some()
+        || header.kind != Kind::Note
+        || header.receiver != keys.local_index()
+    {
         return false;
     }
     let (aad, body) = packet.split_at(SEALED_HEADER_BYTES);
