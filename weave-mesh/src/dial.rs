@@ -431,3 +431,6 @@ fn back_off(step: u32, is_near: bool, random: &mut impl Rng) -> Duration {
     }
     delay.min(longest) * random.random_range(800..=1200) / 1000
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ mod gossip;
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::tests::base as tests_base;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -552,13 +554,13 @@ impl Mesh {
                 at(Some(link.digest_at), WakeReason::Digest);
             }
         }
-        at(self.router_publisher.next_at(), WakeReason::Publish);
-        at(self.links_publisher.next_at(), WakeReason::Publish);
         let forget_at = self
             .store
             .next_forget(&|peer| self.links.contains_key(peer));
         at(forget_at, WakeReason::Forget);
         if !self.is_shut_down {
+            at(self.router_publisher.next_at(), WakeReason::Publish);
+            at(self.links_publisher.next_at(), WakeReason::Publish);
             at(
                 self.dialler
                     .next_timeout(self.now, &|peer| has_stream(&self.links, peer)),
