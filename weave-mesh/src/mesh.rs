@@ -58,6 +58,8 @@ pub struct MeshConfig {
     pub listen_port: u16,
     /// Whom to dial whatever the records say.
     pub targets: Vec<Target>,
+    /// Addresses of neighbours before the restart, dialled until each led somewhere once.
+    pub rejoin: Vec<SocketAddr>,
     /// Whether routers met in records are dialled, too.
     pub discovery: bool,
     /// Neighbours at which dialling the ones met in records ends; 0 is no limit.
@@ -270,6 +272,9 @@ impl Mesh {
         };
         for target in std::mem::take(&mut mesh.config.targets) {
             mesh.dialler.add_target(now, target);
+        }
+        for address in std::mem::take(&mut mesh.config.rejoin) {
+            mesh.dialler.add_rejoin(now, address);
         }
         mesh
     }

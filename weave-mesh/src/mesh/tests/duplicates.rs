@@ -206,3 +206,23 @@ fn broken_bytes_end_the_stream_and_nothing_else() {
     world.run_ms(4_000);
     assert!(world.is_published(0, 1), "dialled again");
 }
+
+#[test]
+fn neighbours_of_before_are_dialled_after_a_restart_until_reached_once() {
+    let mut world = World::new(2);
+    // Nobody has a target: only the address that was stored leads from one to the other.
+    world.nodes[1].config.rejoin = vec![address(0)];
+    world.restart(1, 1001);
+    world.run_ms(1_000);
+    assert!(world.link(1, 0).is_some());
+    assert!(world.nodes[1].mesh.targets().is_empty(), "it is no target");
+    world.kill(0);
+    world.run_ms(30_000);
+    world.nodes[1].events.clear();
+    world.run_ms(60_000);
+    let dials = world.count(1, |event| matches!(event, Event::ConnectFailed { .. }));
+    assert_eq!(
+        dials, 0,
+        "reached once, it is dialled no more for this reason"
+    );
+}

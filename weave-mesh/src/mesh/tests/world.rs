@@ -94,6 +94,7 @@ impl World {
                 nickname: format!("router {index}"),
                 listen_port: tcp.port(),
                 targets: Vec::new(),
+                rejoin: Vec::new(),
                 discovery: false,
                 conn_limit: 0,
                 aes: true,
