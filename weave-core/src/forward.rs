@@ -83,6 +83,26 @@ pub struct ForwarderConfig {
     pub epoch: Instant,
 }
 
+impl ForwarderConfig {
+    /// For plain frames of up to 1,514 bytes and packets one by one: nothing is offloaded to the I/O side.
+    pub fn new(epoch: Instant) -> Self {
+        Self {
+            frame_caps: FrameCaps {
+                frame_bytes_max: 1514,
+                segmentation: false,
+                checksum: false,
+            },
+            packet_caps: PacketCaps {
+                gso_segments_max: 1,
+                gro: false,
+                dont_fragment: false,
+            },
+            has_port: true,
+            epoch,
+        }
+    }
+}
+
 /// The data plane of one worker; see the [module](self).
 ///
 /// # Contract

@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use weave_crypto::{Identity, PeerId, TunnelLocal};
+use weave_crypto::{Identity, NetworkId, PeerId, TunnelLocal};
 use weave_mesh::{
-    CloseReason, ConnId, DirectVerifier, Mesh, MeshConfig, RecordKind, Routed, RouterBody, Target,
-    Verifier,
+    CloseReason, ConnId, DEFAULT_PORT, DirectVerifier, Mesh, MeshConfig, RecordKind, Routed,
+    RouterBody, Target, Verifier,
 };
 
 pub use command::{Action, Command, Event, Level, RouterWake};
@@ -51,6 +51,11 @@ const STORE_PEERS_AFTER: Duration = Duration::from_secs(2);
 const STORED_PEERS_MAX: usize = 64;
 /// Control messages between routers go over at most so many hops.
 const ROUTED_TTL: u8 = 32;
+/// IP and UDP headers before a packet, in bytes.
+const IPV4_UDP_BYTES: u16 = 20 + 8;
+const IPV6_UDP_BYTES: u16 = 40 + 8;
+/// Neighbours by default (cli.md, `--conn-limit`).
+const CONN_LIMIT: usize = 32;
 /// Actions of one kind that wait to be polled are bounded by the inputs; events are bounded here.
 const EVENTS_MAX: usize = 256;
 
@@ -71,6 +76,30 @@ pub struct Config {
     pub mtu_bytes: u16,
 }
 
+impl Config {
+    /// The defaults: port 6783, up to 32 neighbours, discovery on, a frame port, an underlay of 1,500 bytes.
+    pub fn new(network_name: &str, nickname: &str) -> Self {
+        let underlay_mtu_bytes = 1500;
+        Self {
+            mesh: MeshConfig {
+                network: NetworkId::from_name(network_name),
+                name: None,
+                nickname: nickname.to_owned(),
+                listen_port: DEFAULT_PORT,
+                targets: Vec::new(),
+                discovery: true,
+                conn_limit: CONN_LIMIT,
+                aes: true,
+            },
+            network_name: network_name.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            frame_port: Some("embedded".to_owned()),
+            underlay_mtu_bytes,
+            mtu_bytes: crate::overlay_mtu_bytes(usize::from(underlay_mtu_bytes), true) as u16,
+        }
+    }
+}
+
 /// The control plane of one router; see the [module](self).
 ///
 /// Inputs are the `handle_*` methods, outputs the `poll_*` ones. **After every input, drain every output**
@@ -81,7 +110,6 @@ pub struct Router {
     config: Config,
     identity: Arc<Identity>,
     epoch: Instant,
-    rng: ChaCha20Rng,
     mesh: Mesh,
     macs: Arc<MacTable>,
     tunnels: Tunnels,
@@ -161,7 +189,6 @@ impl Router {
         );
         let mut router = Self {
             epoch: now,
-            rng,
             mesh,
             macs,
             tunnels,
@@ -446,7 +473,10 @@ impl Router {
                 };
                 self.push_event(event);
             }
-            weave_mesh::Event::LinkChanged { .. } => self.routes_are_stale(now),
+            weave_mesh::Event::LinkChanged { peer } => {
+                self.set_path_mtu(now, peer);
+                self.routes_are_stale(now);
+            }
             weave_mesh::Event::LinkDown { peer, reason } => {
                 self.routes_are_stale(now);
                 let event = Event::LinkDown {
@@ -495,6 +525,8 @@ impl Router {
             weave_mesh::Event::ConnectedToSelf { remote } => {
                 self.push_event(Event::ConnectedToSelf { remote });
             }
+            // The mesh may learn to tell more before this crate does.
+            _ => self.refuse("mesh_event_unknown"),
         }
     }
 
@@ -667,6 +699,23 @@ impl Router {
         })
     }
 
+    /// Until the path MTU is searched for, the underlay device's is taken for that of every path.
+    fn set_path_mtu(&mut self, now: Instant, peer: PeerId) {
+        let Some(link) = self.mesh.link(&peer) else {
+            return;
+        };
+        let remote = link.udp_remote().unwrap_or_else(|| link.remote());
+        let headers = if remote.is_ipv4() {
+            IPV4_UDP_BYTES
+        } else {
+            IPV6_UDP_BYTES
+        };
+        let path_mtu_bytes = self.config.underlay_mtu_bytes.saturating_sub(headers);
+        if link.path_mtu_bytes() != path_mtu_bytes {
+            self.mesh.handle_path_mtu(now, peer, path_mtu_bytes);
+        }
+    }
+
     // Private: routes.
 
     /// Routes are computed within 10 ms of a change: at once, but not more often than the interval.
@@ -837,3 +886,6 @@ impl std::fmt::Debug for Router {
 fn first_flood_sequence(boot_id: u64) -> u64 {
     (boot_id << 16) & ((1 << 48) - 1)
 }
+
+#[cfg(test)]
+mod tests;

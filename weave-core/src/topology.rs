@@ -1,6 +1,6 @@
 //! The graph of routers, as the newest records tell it.
 //!
-//! A link counts only when both of its ends report it; its cost is the larger of the two, its MTU the smaller.
+//! A link counts only when both of its ends report it; its cost is the larger of the two, its path MTU the smaller.
 //! Routers are numbered in the order of their identities, so that equal stores give equal graphs.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ pub struct ReportedLink {
     pub neighbour: PeerId,
     /// Cost in microseconds.
     pub cost_us: u32,
-    /// IP MTU of the underlay path, in bytes.
+    /// The largest UDP payload that the link takes, in bytes.
     pub path_mtu_bytes: u16,
 }
 

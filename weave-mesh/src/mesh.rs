@@ -30,7 +30,7 @@ use crate::stats::MeshStats;
 use crate::store::Store;
 use crate::target::Target;
 use crate::timer::{WakeReason, sooner};
-use crate::wire::{Control, Goodbye, ROUTED_BODY_BYTES_MAX, Routed};
+use crate::wire::{Control, Goodbye, ROUTED_BODY_BYTES_MAX, RecordBytes, Routed};
 
 /// Most accepted connections that are not set up yet; more are closed at once.
 pub const HALF_OPEN_MAX: usize = 256;
@@ -421,6 +421,14 @@ impl Mesh {
         if !appeared.is_empty() {
             self.compare_soon(now);
         }
+        self.settle(now);
+    }
+
+    /// A record that came another way than by gossip: a router's answer to a message made for its former boot.
+    /// It is checked, stored and passed on like any other.
+    pub fn handle_record(&mut self, now: Instant, via: PeerId, bytes: &[u8]) {
+        self.now = now;
+        self.take_records(now, via, &[RecordBytes(bytes.into())]);
         self.settle(now);
     }
 

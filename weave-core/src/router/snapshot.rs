@@ -10,10 +10,6 @@ use super::Router;
 use crate::fib::{Fib, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
 use crate::routes::PathTree;
 
-/// IP and UDP headers before the payload, in bytes.
-const IPV4_UDP_BYTES: u16 = 20 + 8;
-const IPV6_UDP_BYTES: u16 = 40 + 8;
-
 impl Router {
     /// The snapshot of this moment. Costs a shortest-path tree for each router, so it is built only after
     /// changes.
@@ -47,11 +43,6 @@ impl Router {
                 break;
             };
             let index = NeighbourIndex(number);
-            let headers = if remote.is_ipv4() {
-                IPV4_UDP_BYTES
-            } else {
-                IPV6_UDP_BYTES
-            };
             indexes.insert(peer, index);
             fib.tags.insert(tag_in, index);
             let heard = self.heard(peer);
@@ -61,7 +52,7 @@ impl Router {
                 tag: tag_out,
                 keys: self.tunnels.sealing(&peer).cloned(),
                 heard,
-                packet_bytes_max: usize::from(path_mtu_bytes.saturating_sub(headers)),
+                packet_bytes_max: usize::from(path_mtu_bytes),
             });
         }
 
@@ -110,10 +101,7 @@ impl Router {
                 keys: self.tunnels.sealing(&peer).cloned(),
                 next_hop,
                 packet_bytes_max: match next_hop {
-                    // Later hops may run over IPv6, whose header is the longer one.
-                    Some(NextHop::Relay(_)) => {
-                        usize::from(path_mtu_bytes.saturating_sub(IPV6_UDP_BYTES))
-                    }
+                    Some(NextHop::Relay(_)) => usize::from(path_mtu_bytes),
                     Some(NextHop::Direct(index)) => fib
                         .neighbour(index)
                         .map_or(0, |neighbour| neighbour.packet_bytes_max),
