@@ -4,3 +4,19 @@
 
 #[cfg(feature = "host")]
 pub mod host;
+mod memory;
+mod state;
+#[cfg(feature = "tap")]
+mod tap;
+#[cfg(feature = "udp")]
+mod udp;
+mod wake;
+
+pub use memory::{
+    MemoryFrame, MemoryHost, MemoryNet, MemoryPacket, MemoryPort, MemorySocket, MemoryWire,
+};
+pub use state::{StateDir, StateError, os_seed};
+#[cfg(feature = "tap")]
+pub use tap::{Tap, TapConfig, TapError};
+#[cfg(feature = "udp")]
+pub use udp::UdpTransport;
