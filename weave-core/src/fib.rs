@@ -1,0 +1,191 @@
+//! The forwarding snapshot: all that the data plane knows, immutable, replaced whole.
+//!
+//! The control plane builds a new [`Fib`] whenever a link, a route or a key changes and publishes it; each
+//! worker loads it once per turn. Nothing in here is ever changed in place but the few counters that are
+//! atomic by design: tunnel counters, [`Heard`] stamps, the flood sequence.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use weave_crypto::{ShortId, TunnelKeys};
+
+use crate::Site;
+
+/// Index of a neighbour in [`Fib::neighbours`] of one snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NeighbourIndex(pub u16);
+
+/// The forwarding snapshot; see the [module](self).
+#[derive(Debug)]
+pub struct Fib {
+    /// Counts snapshots of this router, from 1.
+    pub version: u64,
+    /// What [`Heard`] stamps count from: the router's start.
+    pub epoch: Instant,
+    /// This router, as data headers name it.
+    pub local: ShortId,
+    /// By [`Site`]: how to reach a remote router. `None` for the local port and for numbers not in use.
+    pub sites: Vec<Option<SiteRoute>>,
+    /// By [`NeighbourIndex`]: the routers at the other end of a usable link.
+    pub neighbours: Vec<Neighbour>,
+    /// By receiver index, which we drew: keys that open a packet, and whose they are.
+    pub receivers: HashMap<u32, Receiver>,
+    /// By link tag, which we drew: the neighbour that may have us relay.
+    pub tags: HashMap<[u8; 6], NeighbourIndex>,
+    /// By destination: the next hop of packets that we relay.
+    pub relays: HashMap<ShortId, NeighbourIndex>,
+    /// By origin (our own included): the neighbours to pass a flood on to. An origin that is not here is
+    /// passed to every neighbour but the sender.
+    pub floods: HashMap<ShortId, Vec<NeighbourIndex>>,
+    /// By router: its site, for learning from floods.
+    pub origins: HashMap<ShortId, Site>,
+    /// The next sequence number of our own floods; starts at boot id × 2^16, shared by all snapshots.
+    pub flood_sequence: Arc<AtomicU64>,
+}
+
+/// How unicast frames reach one remote router.
+#[derive(Debug, Clone)]
+pub struct SiteRoute {
+    /// The router, as relays read it from the envelope.
+    pub destination: ShortId,
+    /// Keys to seal with; `None` until a tunnel stands.
+    pub keys: Option<Arc<TunnelKeys>>,
+    /// Where sealed packets go; `None` while no route is known.
+    pub next_hop: Option<NextHop>,
+    /// Bytes of the largest UDP payload (envelope, header and tag included) that the whole path takes.
+    pub packet_bytes_max: usize,
+}
+
+/// The first step towards a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextHop {
+    /// The router itself is our neighbour: no envelope.
+    Direct(NeighbourIndex),
+    /// A neighbour relays: envelope in front.
+    Relay(NeighbourIndex),
+}
+
+/// The router at the other end of a usable link.
+#[derive(Debug, Clone)]
+pub struct Neighbour {
+    /// Its site.
+    pub site: Site,
+    /// Where its packets go.
+    pub remote: SocketAddr,
+    /// The tag that it gave us: stands in envelopes that we send it.
+    pub tag: [u8; 6],
+    /// Keys for floods to it; `None` until a tunnel stands.
+    pub keys: Option<Arc<TunnelKeys>>,
+    /// When it was last heard, and last had unicast traffic.
+    pub heard: Arc<Heard>,
+    /// Bytes of the largest UDP payload that the link takes.
+    pub packet_bytes_max: usize,
+}
+
+/// Keys that open packets, found by the receiver index in them.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    /// The keys.
+    pub keys: Arc<TunnelKeys>,
+    /// The router at the other end.
+    pub site: Site,
+    /// Set when that router is a neighbour: only then it may send floods with these keys.
+    pub neighbour: Option<NeighbourIndex>,
+    /// Stamps of the router at the other end; the neighbour's own where it is one.
+    pub heard: Arc<Heard>,
+}
+
+impl Fib {
+    /// A snapshot that knows nobody: every frame is dropped with a reason.
+    pub fn empty(epoch: Instant, local: ShortId, flood_sequence: u64) -> Self {
+        Self {
+            version: 0,
+            epoch,
+            local,
+            sites: vec![None],
+            neighbours: Vec::new(),
+            receivers: HashMap::new(),
+            tags: HashMap::new(),
+            relays: HashMap::new(),
+            floods: HashMap::new(),
+            origins: HashMap::new(),
+            flood_sequence: Arc::new(AtomicU64::new(flood_sequence)),
+        }
+    }
+
+    /// The route to a site; none for the local port, and for a number not in use.
+    pub fn site(&self, site: Site) -> Option<&SiteRoute> {
+        self.sites.get(site.index())?.as_ref()
+    }
+
+    /// The neighbour at an index; none where the index is of another snapshot.
+    pub fn neighbour(&self, index: NeighbourIndex) -> Option<&Neighbour> {
+        self.neighbours.get(usize::from(index.0))
+    }
+}
+
+/// When something was last heard from a router, in microseconds since [`Fib::epoch`], written by workers and
+/// read by the control plane without a message. Zero means never.
+#[derive(Debug, Default)]
+pub struct Heard {
+    any_us: AtomicU64,
+    unicast_us: AtomicU64,
+}
+
+impl Heard {
+    /// A unicast frame that goes to or comes from a router makes it active for this long (design: probes go
+    /// fast for 5 s after the last one).
+    pub const ACTIVE_FOR: Duration = Duration::from_secs(5);
+
+    /// Stamps any genuine packet.
+    pub fn stamp(&self, epoch: Instant, now: Instant) {
+        self.any_us.store(micros(epoch, now), Ordering::Relaxed);
+    }
+
+    /// Stamps a unicast frame in either direction, and says whether the router had been idle before.
+    pub fn stamp_unicast(&self, epoch: Instant, now: Instant) -> bool {
+        let at = micros(epoch, now);
+        let before = self.unicast_us.swap(at, Ordering::Relaxed);
+        before == 0 || at.saturating_sub(before) > Self::ACTIVE_FOR.as_micros() as u64
+    }
+
+    /// When a genuine packet was last heard.
+    pub fn last(&self, epoch: Instant) -> Option<Instant> {
+        instant(epoch, self.any_us.load(Ordering::Relaxed))
+    }
+
+    /// When a unicast frame last went either way.
+    pub fn last_unicast(&self, epoch: Instant) -> Option<Instant> {
+        instant(epoch, self.unicast_us.load(Ordering::Relaxed))
+    }
+}
+
+/// Microseconds since the epoch, at least 1: zero stands for never.
+fn micros(epoch: Instant, at: Instant) -> u64 {
+    (at.saturating_duration_since(epoch).as_micros() as u64).max(1)
+}
+
+fn instant(epoch: Instant, us: u64) -> Option<Instant> {
+    (us != 0).then(|| epoch + Duration::from_micros(us))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_unicast_frame_after_idling_says_so() {
+        #[allow(clippy::disallowed_methods, reason = "a test's base instant")]
+        let epoch = Instant::now();
+        let heard = Heard::default();
+        assert_eq!(heard.last(epoch), None);
+        assert!(heard.stamp_unicast(epoch, epoch + Duration::from_secs(1)));
+        assert!(!heard.stamp_unicast(epoch, epoch + Duration::from_secs(6)));
+        assert!(heard.stamp_unicast(epoch, epoch + Duration::from_millis(11_001)));
+        heard.stamp(epoch, epoch + Duration::from_secs(2));
+        assert_eq!(heard.last(epoch), Some(epoch + Duration::from_secs(2)));
+    }
+}

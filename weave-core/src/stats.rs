@@ -1,0 +1,187 @@
+//! Why frames and packets are dropped, and how many went where.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        /// Why the data plane dropped a frame or packet. Each has a counter in [`ForwardStats`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum DropReason { $($(#[doc = $doc])+ $name,)+ }
+
+        impl DropReason {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The counter's name in status and metrics: lower case with underscores, stable.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// From a port: shorter than an Ethernet header, or longer than its metadata allows.
+    FrameMalformed = "frame_malformed",
+    /// From a port: to 01:80:C2:00:00:0x, which a bridge keeps to itself (IEEE 802.1Q table 8-1).
+    LinkLocal = "link_local",
+    /// From a port: to a MAC address behind the same port.
+    SamePort = "same_port",
+    /// To a site that no route leads to.
+    NoRoute = "no_route",
+    /// To a site without a tunnel yet, and the few places to wait were taken, or it waited too long.
+    NoTunnel = "no_tunnel",
+    /// Larger than the path takes.
+    TooBig = "too_big",
+    /// A flood over the port's or the origin's budget.
+    FloodPoliced = "flood_policed",
+    /// A flood that was seen before.
+    FloodDuplicate = "flood_duplicate",
+    /// A flood of our own that came back.
+    FloodReturned = "flood_returned",
+    /// A flood from a router that is not a neighbour, or under a name that no reachable router has.
+    FloodForeign = "flood_foreign",
+    /// A flood or relayed packet at the end of its TTL.
+    TtlExpired = "ttl_expired",
+    /// A packet that is no packet of ours: too short, wrong version, unknown kind.
+    PacketMalformed = "packet_malformed",
+    /// A packet for a receiver index that we did not draw.
+    UnknownReceiver = "unknown_receiver",
+    /// An envelope with a link tag that we did not give.
+    UnknownTag = "unknown_tag",
+    /// An envelope for a destination that no route leads to.
+    UnknownDestination = "unknown_destination",
+    /// A packet that its key does not open: altered, or forged.
+    NotGenuine = "not_genuine",
+    /// A packet that was opened before, or is older than the replay window.
+    Replayed = "replayed",
+    /// An opened packet whose contents break the format.
+    BodyMalformed = "body_malformed",
+    /// An opened piece of a frame: pieces are not in use in this release.
+    PieceUnsupported = "piece_unsupported",
+    /// The tunnel's counter is used up and the next epoch does not stand yet.
+    CounterExhausted = "counter_exhausted",
+    /// The port took no more frames.
+    PortFull = "port_full",
+    /// The socket took no more packets.
+    SocketFull = "socket_full",
+}
+
+/// Counters of one worker since its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardStats {
+    /// Frames from the port, super-frames counted once.
+    pub frames_in: u64,
+    /// Bytes of those.
+    pub frame_bytes_in: u64,
+    /// Frames to the port.
+    pub frames_out: u64,
+    /// Bytes of those.
+    pub frame_bytes_out: u64,
+    /// Packets from the network, each of a run counted.
+    pub packets_in: u64,
+    /// Bytes of those.
+    pub packet_bytes_in: u64,
+    /// Packets to the network.
+    pub packets_out: u64,
+    /// Bytes of those.
+    pub packet_bytes_out: u64,
+    /// Packets relayed for others (also in `packets_in` and `packets_out`).
+    pub packets_relayed: u64,
+    /// Floods started at our port.
+    pub floods_started: u64,
+    /// Floods passed on for others.
+    pub floods_passed: u64,
+    /// MAC addresses that found the table full.
+    pub macs_not_learned: u64,
+    drops: Vec<u64>,
+}
+
+impl ForwardStats {
+    /// All zero.
+    pub fn new() -> Self {
+        Self {
+            frames_in: 0,
+            frame_bytes_in: 0,
+            frames_out: 0,
+            frame_bytes_out: 0,
+            packets_in: 0,
+            packet_bytes_in: 0,
+            packets_out: 0,
+            packet_bytes_out: 0,
+            packets_relayed: 0,
+            floods_started: 0,
+            floods_passed: 0,
+            macs_not_learned: 0,
+            drops: vec![0; DropReason::ALL.len()],
+        }
+    }
+
+    /// Counts one dropped frame or packet.
+    pub fn count_drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Frames and packets dropped for one reason.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Frames and packets dropped for any reason.
+    pub fn drops_total(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+}
+
+impl Default for ForwardStats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// [`ForwardStats`] as status shows it: one name and one number each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Frames from the port.
+    pub frames_in: u64,
+    /// Bytes of those.
+    pub frame_bytes_in: u64,
+    /// Frames to the port.
+    pub frames_out: u64,
+    /// Bytes of those.
+    pub frame_bytes_out: u64,
+    /// Packets from the network.
+    pub packets_in: u64,
+    /// Bytes of those.
+    pub packet_bytes_in: u64,
+    /// Packets to the network.
+    pub packets_out: u64,
+    /// Bytes of those.
+    pub packet_bytes_out: u64,
+    /// Packets relayed for others.
+    pub packets_relayed: u64,
+    /// Dropped frames and packets by reason; reasons that never happened are left out.
+    pub drops: std::collections::BTreeMap<String, u64>,
+}
+
+impl From<&ForwardStats> for Traffic {
+    fn from(stats: &ForwardStats) -> Self {
+        Self {
+            frames_in: stats.frames_in,
+            frame_bytes_in: stats.frame_bytes_in,
+            frames_out: stats.frames_out,
+            frame_bytes_out: stats.frame_bytes_out,
+            packets_in: stats.packets_in,
+            packet_bytes_in: stats.packet_bytes_in,
+            packets_out: stats.packets_out,
+            packet_bytes_out: stats.packet_bytes_out,
+            packets_relayed: stats.packets_relayed,
+            drops: DropReason::ALL
+                .iter()
+                .filter(|reason| stats.drops(**reason) > 0)
+                .map(|reason| (reason.name().to_owned(), stats.drops(*reason)))
+                .collect(),
+        }
+    }
+}
