@@ -148,7 +148,7 @@ impl Tunnels {
 
     /// Begins a set-up unless one is under way, and says what to send.
     pub(crate) fn begin(&mut self, now: Instant, remote: Remote) -> Option<TunnelMessage> {
-        self.forget_older_boot(remote);
+        self.forget_older_boot(&remote.peer, remote.boot_id);
         if self
             .peers
             .get(&remote.peer)
@@ -193,7 +193,7 @@ impl Tunnels {
         remote: Remote,
         message: &[u8],
     ) -> Outcome {
-        self.forget_older_boot(remote);
+        self.forget_older_boot(&remote.peer, remote.boot_id);
         if let Some(tunnel) = self.peers.get(&remote.peer)
             && let Some((_, answer)) = tunnel
                 .answered
@@ -431,14 +431,14 @@ impl Tunnels {
         self.indexes.retain(|_, owner| owner != peer);
     }
 
-    /// Ends the tunnel with a router's former boot.
-    pub(crate) fn forget_older_boot(&mut self, remote: Remote) -> bool {
+    /// Ends the tunnel with a boot of a router before this one, and says whether there was any.
+    pub(crate) fn forget_older_boot(&mut self, peer: &PeerId, boot_id: u64) -> bool {
         let older = self
             .peers
-            .get(&remote.peer)
-            .is_some_and(|tunnel| tunnel.boot_id != remote.boot_id);
+            .get(peer)
+            .is_some_and(|tunnel| tunnel.boot_id < boot_id);
         if older {
-            self.forget(&remote.peer);
+            self.forget(peer);
         }
         older
     }
