@@ -101,7 +101,7 @@ impl Config {
     }
 }
 
-/// The control plane of one router; see the [module](self).
+/// The control plane of one router: its mesh, tunnels, topology and routes, made into forwarding snapshots.
 ///
 /// Inputs are the `handle_*` methods, outputs the `poll_*` ones. **After every input, drain every output**
 /// until it gives `None`: first [`poll_action`](Self::poll_action), then [`poll_fib`](Self::poll_fib), then
@@ -872,10 +872,6 @@ impl Router {
             Some(record) => record.display_name(peer),
             None => peer.default_name(),
         }
-    }
-
-    fn heard(&mut self, peer: PeerId) -> Arc<Heard> {
-        Arc::clone(self.heard.entry(peer).or_default())
     }
 
     fn refuse(&mut self, reason: &'static str) {

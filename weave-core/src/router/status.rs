@@ -109,7 +109,7 @@ pub struct ConnectionStatus {
 /// One peer that the router was told to connect to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetStatus {
-    /// As given: HOST[:PORT].
+    /// As given: a host, perhaps with a port.
     pub target: String,
     /// `connected to NAME`, `trying`, `waiting`, ...: state in words, with the last failure's reason.
     pub state: String,

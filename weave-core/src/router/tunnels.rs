@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use crate::packet::{Kind, Note, PacketView, SEALED_HEADER_BYTES, seal_packet};
 use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
-use weave_crypto::{PeerId, Suite, TunnelInitiation, TunnelKeys, TunnelLocal, respond};
+use weave_crypto::{
+    PeerId, Suite, TunnelError, TunnelInitiation, TunnelKeys, TunnelLocal, respond,
+};
 
 /// Keys are replaced after this time (design: 120 s or 2^32 packets).
 const REKEY_AFTER: Duration = Duration::from_secs(120);
@@ -229,9 +231,11 @@ impl Tunnels {
             Ok(response) => response,
             Err(error) => {
                 self.indexes.remove(&index);
-                return Outcome::refused(match error {
-                    weave_crypto::TunnelError::StaleBoot { .. } => Refusal::StaleBoot,
-                    _ => Refusal::NotGenuine,
+                let stale = matches!(error, TunnelError::StaleBoot { ours: true, .. });
+                return Outcome::refused(if stale {
+                    Refusal::StaleBoot
+                } else {
+                    Refusal::NotGenuine
                 });
             }
         };
