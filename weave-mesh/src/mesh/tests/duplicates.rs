@@ -225,7 +225,9 @@ fn neighbours_of_before_are_dialled_after_a_restart_until_reached_once() {
         dials, 0,
         "reached once, it is dialled no more for this reason"
     );
+}
 
+#[test]
 fn link_that_moves_to_a_dialled_stream_tries_udp_where_it_was_dialled() {
     let mut world = World::new(2);
     world.connect(1, 0);
