@@ -2,13 +2,9 @@
 
 use weave_io::host::{Cidr, Error, Netlink, Route, ScopedNetNs};
 
-use super::{cidr, ip, ip_of, root, unique_name};
+use super::{cidr, ip, ip_of, unique_name};
 
-#[test]
-fn addresses_are_added_listed_and_removed() {
-    if !root() {
-        return;
-    }
+pub(super) fn addresses_are_added_listed_and_removed() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     host.create_veth("v0", "v1", None).unwrap();
@@ -77,11 +73,7 @@ fn addresses_are_added_listed_and_removed() {
     );
 }
 
-#[test]
-fn routes_are_added_listed_and_removed() {
-    if !root() {
-        return;
-    }
+pub(super) fn routes_are_added_listed_and_removed() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     host.create_veth("v0", "v1", None).unwrap();
@@ -126,11 +118,7 @@ fn routes_are_added_listed_and_removed() {
     assert!(!host.remove_route(&default).unwrap());
 }
 
-#[test]
-fn the_path_to_an_address_tells_device_source_and_mtu() {
-    if !root() {
-        return;
-    }
+pub(super) fn the_path_to_an_address_tells_device_source_and_mtu() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     host.create_veth("v0", "v1", None).unwrap();
