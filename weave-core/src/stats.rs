@@ -60,6 +60,8 @@ drop_reasons! {
     BodyMalformed = "body_malformed",
     /// An opened piece of a frame: pieces are not in use in this release.
     PieceUnsupported = "piece_unsupported",
+    /// A packet with a congestion mark whose frame can't carry one (RFC 6040 section 4.2).
+    Congested = "congested",
     /// The tunnel's counter is used up and the next epoch does not stand yet.
     CounterExhausted = "counter_exhausted",
     /// The port took no more frames.

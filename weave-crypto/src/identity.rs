@@ -112,7 +112,7 @@ impl Identity {
         self.sign(&binding_message(&self.noise_public))
     }
 
-    /// Signs `message` (Ed25519, RFC 8032; deterministic). About 20 µs.
+    /// Signs `message` (Ed25519, RFC 8032; deterministic). About 25 µs on one x86-64 core.
     ///
     /// Each kind of message must begin with a prefix of its own, or a signature made for one purpose could be shown for
     /// another.
@@ -136,7 +136,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Checks that `peer` signed `message`. About 50 µs: check what is cheaper first.
+/// Checks that `peer` signed `message`. About 45 µs on one x86-64 core: check what is cheaper first.
 ///
 /// # Errors
 /// [`BadSignature`] if it did not, or if `peer` is no point of the curve at all.

@@ -5,7 +5,7 @@
 //! their way are bounded; an acknowledgement makes room. The stream itself is reliable, so nothing
 //! is repeated on it; a new stream begins again with all that was not acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 
 use weave_crypto::PeerId;
 
@@ -23,8 +23,9 @@ const RECORDS_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64;
 #[derive(Debug, Default)]
 pub(crate) struct Flooding {
     pending: BTreeSet<(PeerId, RecordKind)>,
-    /// Version and bytes on their way.
-    in_flight: BTreeMap<(PeerId, RecordKind), (u64, usize)>,
+    /// What is on its way, in order, and how many bytes each is.
+    in_flight: VecDeque<((PeerId, RecordKind), usize)>,
+    in_flight_names: BTreeSet<(PeerId, RecordKind)>,
     in_flight_bytes: usize,
 }
 
@@ -34,27 +35,33 @@ impl Flooding {
         self.pending.insert((origin, kind));
     }
 
-    /// The neighbour has this version: it sent it, or acknowledged it.
+    /// The neighbour has this version, for it sent it.
     pub(crate) fn has(&mut self, key: Key, store: &Store) {
-        let name = (key.origin, key.kind);
-        if let Some((seq, bytes)) = self.in_flight.get(&name).copied()
-            && seq <= key.seq
-        {
-            self.in_flight.remove(&name);
-            self.in_flight_bytes -= bytes;
-        }
         if store
             .record(&key.origin, key.kind)
             .is_none_or(|held| held.seq() <= key.seq)
         {
-            self.pending.remove(&name);
+            self.pending.remove(&(key.origin, key.kind));
         }
+    }
+
+    /// The neighbour took in the next `count` records. Returns false if so many are not on their
+    /// way.
+    pub(crate) fn acknowledge(&mut self, count: u32) -> bool {
+        for _ in 0..count {
+            let Some((name, bytes)) = self.in_flight.pop_front() else {
+                return false;
+            };
+            self.in_flight_names.remove(&name);
+            self.in_flight_bytes -= bytes;
+        }
+        true
     }
 
     /// A new stream carries the link: nothing sent on the old one counts.
     pub(crate) fn restart(&mut self) {
-        self.pending
-            .extend(std::mem::take(&mut self.in_flight).into_keys());
+        self.in_flight.clear();
+        self.pending.append(&mut self.in_flight_names);
         self.in_flight_bytes = 0;
     }
 
@@ -64,7 +71,7 @@ impl Flooding {
         let mut bytes = 0;
         let mut sent = Vec::new();
         for name in &self.pending {
-            if self.in_flight.contains_key(name) {
+            if self.in_flight_names.contains(name) {
                 // An older version is on its way: its acknowledgement lets this one go.
                 continue;
             }
@@ -73,14 +80,15 @@ impl Flooding {
                 continue;
             };
             let length = record.bytes().len() + 8;
-            let is_window_full = self.in_flight_bytes > 0
-                && self.in_flight_bytes + length > IN_FLIGHT_BYTES_MAX;
+            let is_window_full =
+                self.in_flight_bytes > 0 && self.in_flight_bytes + length > IN_FLIGHT_BYTES_MAX;
             if bytes + length > RECORDS_BYTES_MAX || is_window_full {
                 break;
             }
             bytes += length;
             self.in_flight_bytes += length;
-            self.in_flight.insert(*name, (record.seq(), length));
+            self.in_flight.push_back((*name, length));
+            self.in_flight_names.insert(*name);
             records.push(RecordBytes(record.bytes().clone()));
             sent.push(*name);
         }
@@ -91,6 +99,7 @@ impl Flooding {
     }
 
     /// Whether the neighbour acknowledged everything it was to be told.
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.in_flight.is_empty()
     }

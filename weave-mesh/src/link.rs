@@ -8,6 +8,7 @@ use weave_crypto::PeerId;
 use crate::conn::ConnId;
 use crate::flooding::Flooding;
 use crate::liveness::Liveness;
+use crate::mesh::SILENCE_TIMEOUT;
 
 /// Path MTU that every path is taken to have, bytes of UDP payload (the base of RFC 8899, section
 /// 5.1.2), until the data plane knows better.
@@ -143,11 +144,18 @@ impl Link {
             .map_or(self.stream_heard_at, |at| at.max(self.stream_heard_at))
     }
 
+    /// When it counts as silent, if nothing is heard before.
+    pub(crate) fn silent_at(&self) -> Instant {
+        self.last_heard().max(self.patient_since) + SILENCE_TIMEOUT
+    }
+
     /// 1 ms and the round trip, times the number of transmissions that loss makes of one each
     /// way, rounded up.
     pub(crate) fn measured_cost(&self) -> u32 {
         let rtt_us = self.rtt().map_or(0, |rtt| {
-            u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX).min(60_000_000)
+            u64::try_from(rtt.as_micros())
+                .unwrap_or(u64::MAX)
+                .min(60_000_000)
         });
         let base_us = COST_FLOOR_US + rtt_us;
         // At most ×100: a link that loses more is about to go down.
@@ -176,7 +184,10 @@ impl Link {
                 }
             }
         };
-        if self.published_cost.is_none_or(|published| published == measured) {
+        if self
+            .published_cost
+            .is_none_or(|published| published == measured)
+        {
             self.cost_deviates_since = None;
         }
         self.published_cost

@@ -153,9 +153,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn probes() -> impl Strategy<Value = Probe> {
-        (any::<bool>(), any::<u16>(), any::<u32>(), any::<u64>(), any::<Option<SocketAddr>>())
+        (
+            any::<bool>(),
+            any::<u16>(),
+            any::<u32>(),
+            any::<u64>(),
+            any::<Option<SocketAddr>>(),
+        )
             .prop_map(|(answer, last_heard_ms, sequence, token, seen)| Probe {
-                kind: if answer { ProbeKind::Answer } else { ProbeKind::Challenge },
+                kind: if answer {
+                    ProbeKind::Answer
+                } else {
+                    ProbeKind::Challenge
+                },
                 last_heard_ms,
                 sequence,
                 token,
@@ -206,7 +216,9 @@ mod tests {
             seen: Some("192.0.2.1:6783".parse().unwrap()),
         };
         let mut expected = vec![1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
-        expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1, 0x1a, 0x7f]);
+        expected.extend([
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1, 0x1a, 0x7f,
+        ]);
         assert_eq!(probe.to_bytes(), expected);
     }
 

@@ -112,9 +112,7 @@ impl RouterBody {
 
     /// The name that people see: `name`, or six bytes of the key's hash in MAC form.
     pub fn display_name(&self, origin: &PeerId) -> String {
-        self.name
-            .clone()
-            .unwrap_or_else(|| origin.default_name())
+        self.name.clone().unwrap_or_else(|| origin.default_name())
     }
 
     fn is_within_bounds(&self) -> bool {

@@ -107,15 +107,20 @@ impl Store {
         appeared
     }
 
-    /// Forgets origins that were unreachable for [`FORGET_AFTER`], and returns them.
-    pub(crate) fn forget_unreachable(&mut self, now: Instant) -> Vec<PeerId> {
+    /// Forgets origins that were unreachable for [`FORGET_AFTER`], and returns them. Neighbours are
+    /// kept: they said who they are once, when their link came up.
+    pub(crate) fn forget_unreachable(
+        &mut self,
+        now: Instant,
+        is_neighbour: &dyn Fn(&PeerId) -> bool,
+    ) -> Vec<PeerId> {
         let forgotten: Vec<PeerId> = self
             .origins
             .iter()
-            .filter(|(_, entry)| {
+            .filter(|(peer, entry)| {
                 entry
                     .unreachable_since
-                    .is_some_and(|since| now >= since + FORGET_AFTER)
+                    .is_some_and(|since| now >= since + FORGET_AFTER && !is_neighbour(peer))
             })
             .map(|(peer, _)| *peer)
             .collect();
@@ -126,10 +131,11 @@ impl Store {
     }
 
     /// When [`Store::forget_unreachable`] has something to do next.
-    pub(crate) fn next_forget(&self) -> Option<Instant> {
+    pub(crate) fn next_forget(&self, is_neighbour: &dyn Fn(&PeerId) -> bool) -> Option<Instant> {
         self.origins
-            .values()
-            .filter_map(|entry| entry.unreachable_since)
+            .iter()
+            .filter(|(peer, _)| !is_neighbour(peer))
+            .filter_map(|(_, entry)| entry.unreachable_since)
             .min()
             .map(|since| since + FORGET_AFTER)
     }

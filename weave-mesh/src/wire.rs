@@ -17,7 +17,7 @@ use crate::record::Key;
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024;
 /// Buckets into which origins fall by the first four bits of their id.
 pub const BUCKETS: usize = 16;
-/// Most keys in one list, acknowledgement or want: 512 × 43 bytes is 22 KiB.
+/// Most keys in one list or want: 512 × 43 bytes is 22 KiB.
 pub const KEYS_MAX: usize = 512;
 /// Most bytes of a routed message's body.
 pub const ROUTED_BODY_BYTES_MAX: usize = 16 * 1024;
@@ -63,8 +63,9 @@ pub(crate) enum Control {
     Adopt,
     /// Records, each encoded and signed by its origin.
     Records(Vec<RecordBytes>),
-    /// Records that arrived.
-    Acknowledge(Vec<Key>),
+    /// So many more records of those sent were taken in, in order; what they were is left open, so
+    /// that a record of a kind that the receiver does not know holds up nothing.
+    Acknowledge(u32),
     /// Hash over all (origin, kind, seq) of reachable origins.
     Digest([u8; 32]),
     /// The same for each of [`BUCKETS`] ranges of origins, eight bytes each.
@@ -113,12 +114,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Control, WireError> {
         return Err(WireError::Malformed);
     }
     let is_within_bounds = match &message {
-        Control::Acknowledge(keys) | Control::Want(keys) => keys.len() <= KEYS_MAX,
+        Control::Want(keys) => keys.len() <= KEYS_MAX,
         Control::List { first, last, keys } => keys.len() <= KEYS_MAX && first <= last,
         Control::Routed(routed) => routed.body.len() <= ROUTED_BODY_BYTES_MAX,
         Control::Welcome { .. }
         | Control::Adopt
         | Control::Records(_)
+        | Control::Acknowledge(_)
         | Control::Digest(_)
         | Control::Buckets(_)
         | Control::Probe(_)

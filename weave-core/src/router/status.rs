@@ -4,8 +4,15 @@
 
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+use weave_crypto::{PeerId, Suite};
+use weave_mesh::TargetState;
+
+use super::Router;
+use super::command::milliseconds;
 use crate::Traffic;
 
 /// Everything a router tells about itself at one moment.
@@ -46,7 +53,7 @@ pub struct Status {
     /// Frames, packets, and drops by reason.
     pub traffic: Traffic,
     /// Refusals and faults of the control plane by name, only those that happened.
-    pub refusals: std::collections::BTreeMap<String, u64>,
+    pub refusals: BTreeMap<String, u64>,
     /// What somebody should look at, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -153,13 +160,221 @@ pub struct Verdict {
     pub sentence: String,
 }
 
+impl Router {
+    /// Everything about this router at this moment; `traffic` comes from the data plane.
+    pub fn status(&self, now: Instant, traffic: Traffic) -> Status {
+        Status {
+            version: self.config.version.clone(),
+            name: self.peer_name(&self.peer_id()),
+            nickname: self.config.mesh.nickname.clone(),
+            peer_id: self.peer_id().to_string(),
+            network: self.config.network_name.clone(),
+            password: false,
+            boot_id: self.boot_id(),
+            uptime_ms: milliseconds(now.saturating_duration_since(self.epoch)),
+            port: self.config.mesh.listen_port,
+            frame_port: self
+                .config
+                .frame_port
+                .clone()
+                .unwrap_or_else(|| "none".to_owned()),
+            mtu_bytes: self.config.mtu_bytes,
+            peers: self.peer_statuses(),
+            connections: self.connection_statuses(),
+            targets: self.target_statuses(now),
+            macs: self.mac_statuses(now),
+            routes: self.route_statuses(),
+            traffic,
+            refusals: self.refusal_counts(),
+            warnings: self.warnings(),
+        }
+    }
+
+    fn peer_statuses(&self) -> Vec<PeerStatus> {
+        let store = self.mesh.store();
+        let own = self.peer_id();
+        let mut peers: Vec<PeerStatus> = store
+            .origins()
+            .filter_map(|origin| {
+                let record = store.router(&origin)?;
+                let links = store
+                    .links(&origin)
+                    .map(|body| body.links.as_slice())
+                    .unwrap_or_default();
+                Some(PeerStatus {
+                    name: record.display_name(&origin),
+                    nickname: record.nickname.clone(),
+                    peer_id: origin.to_string(),
+                    version: record.version.clone(),
+                    reachable: origin == own || self.next_hop(&origin).is_some(),
+                    addresses: record
+                        .addresses
+                        .iter()
+                        .map(|address| address.socket)
+                        .collect(),
+                    neighbours: links
+                        .iter()
+                        .map(|entry| (self.peer_name(&entry.neighbour), entry.cost))
+                        .collect(),
+                })
+            })
+            .collect();
+        peers.sort_by_key(|peer| (peer.peer_id != own.to_string(), peer.name.clone()));
+        peers
+    }
+
+    fn connection_statuses(&self) -> Vec<ConnectionStatus> {
+        self.mesh
+            .links()
+            .map(|link| {
+                let keys = self.tunnels.sealing(&link.peer());
+                let state = match (keys, link.udp_is_up()) {
+                    (None, _) => "no tunnel yet".to_owned(),
+                    (Some(_), true) => "established".to_owned(),
+                    (Some(_), false) => link
+                        .udp_down_reason()
+                        .unwrap_or("no answer on UDP")
+                        .to_owned(),
+                };
+                ConnectionStatus {
+                    name: self.peer_name(&link.peer()),
+                    peer_id: link.peer().to_string(),
+                    remote: link.remote(),
+                    udp_remote: link.udp_remote(),
+                    dialled: link.dialled(),
+                    usable: keys.is_some() && link.udp_is_up(),
+                    state,
+                    rtt_us: link
+                        .rtt()
+                        .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+                    loss: link.loss() as f32,
+                    cost_us: link.cost(),
+                    path_mtu_bytes: link.path_mtu_bytes(),
+                    cipher: keys.map(|keys| match keys.suite() {
+                        Suite::Aes256Gcm => "AES-256-GCM".to_owned(),
+                        Suite::ChaCha20Poly1305 => "ChaCha20-Poly1305".to_owned(),
+                    }),
+                }
+            })
+            .collect()
+    }
+
+    fn mac_statuses(&self, now: Instant) -> Vec<MacStatus> {
+        self.macs
+            .entries(now)
+            .into_iter()
+            .map(|entry| MacStatus {
+                mac: entry.mac.to_string(),
+                peer: match self.sites.peer(entry.site) {
+                    Some(peer) => self.peer_name(&peer),
+                    None => self.peer_name(&self.peer_id()),
+                },
+                local: entry.site.is_local(),
+                age_s: entry.age.as_secs(),
+            })
+            .collect()
+    }
+
+    fn route_statuses(&self) -> Vec<RouteStatus> {
+        let mut routes: Vec<RouteStatus> = self
+            .tree
+            .reached()
+            .filter_map(|(number, node)| {
+                let peer = self.topology.routers()[number];
+                let next = self.next_hop(&peer)?;
+                Some(RouteStatus {
+                    destination: self.peer_name(&peer),
+                    peer_id: peer.to_string(),
+                    next_hop: self.peer_name(&next),
+                    direct: next == peer,
+                    hops: node.hops,
+                    cost_us: node.cost_us,
+                    tunnel: self.tunnels.sealing(&peer).is_some(),
+                })
+            })
+            .collect();
+        routes.sort_by(|a, b| a.destination.cmp(&b.destination));
+        routes
+    }
+
+    fn target_statuses(&self, now: Instant) -> Vec<TargetStatus> {
+        self.mesh
+            .targets()
+            .into_iter()
+            .map(|status| {
+                let failed = |doing: &str| match &status.last_error {
+                    Some(error) => format!("{doing}; last failure: {error}"),
+                    None => doing.to_owned(),
+                };
+                let (state, connected, retry_at) = match &status.state {
+                    TargetState::Connected(peer) => {
+                        (format!("connected to {}", self.peer_name(peer)), true, None)
+                    }
+                    TargetState::Resolving => (failed("looking its name up"), false, None),
+                    TargetState::Dialling => (failed("connecting"), false, None),
+                    TargetState::Waiting(at) => (failed("waiting"), false, Some(*at)),
+                    TargetState::Itself => ("this router itself".to_owned(), true, None),
+                    _ => (failed("unknown"), false, None),
+                };
+                TargetStatus {
+                    target: status.target.to_string(),
+                    state,
+                    connected,
+                    retry_in_ms: retry_at.map(|at| milliseconds(at.saturating_duration_since(now))),
+                }
+            })
+            .collect()
+    }
+
+    fn refusal_counts(&self) -> BTreeMap<String, u64> {
+        let own = self
+            .refusals
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count));
+        let mesh = self
+            .mesh
+            .stats()
+            .iter()
+            .map(|(name, count)| (name.to_owned(), count));
+        own.chain(mesh).filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut names: BTreeMap<String, Vec<PeerId>> = BTreeMap::new();
+        for origin in self.mesh.store().origins() {
+            names
+                .entry(self.peer_name(&origin))
+                .or_default()
+                .push(origin);
+        }
+        let doubled =
+            names
+                .into_iter()
+                .filter(|(_, peers)| peers.len() > 1)
+                .map(|(name, peers)| {
+                    format!(
+                        "{} routers are named {name}: give each its own --name",
+                        peers.len()
+                    )
+                });
+        let open = "no password: anyone who reaches the port can join this network".to_owned();
+        std::iter::once(open).chain(doubled).collect()
+    }
+}
+
 impl Status {
     /// Sums up: degraded when a target is not connected, a known router is out of reach, or a neighbour's
     /// link does not carry frames.
     pub fn verdict(&self) -> Verdict {
-        let others = self.peers.iter().filter(|peer| peer.peer_id != self.peer_id);
-        let unreachable: Vec<&str> =
-            others.clone().filter(|peer| !peer.reachable).map(|peer| peer.name.as_str()).collect();
+        let others = self
+            .peers
+            .iter()
+            .filter(|peer| peer.peer_id != self.peer_id);
+        let unreachable: Vec<&str> = others
+            .clone()
+            .filter(|peer| !peer.reachable)
+            .map(|peer| peer.name.as_str())
+            .collect();
         let unusable: Vec<&str> = self
             .connections
             .iter()
@@ -177,7 +392,10 @@ impl Status {
             faults.push(format!("no route to {}", unreachable.join(", ")));
         }
         if !unusable.is_empty() {
-            faults.push(format!("no frames over the link to {}", unusable.join(", ")));
+            faults.push(format!(
+                "no frames over the link to {}",
+                unusable.join(", ")
+            ));
         }
         if !missing.is_empty() {
             faults.push(format!("not connected to {}", missing.join(", ")));
@@ -189,9 +407,15 @@ impl Status {
                 1 => "1 other router reachable".to_owned(),
                 count => format!("{count} other routers reachable"),
             };
-            return Verdict { healthy: true, sentence: format!("healthy: {routers}") };
+            return Verdict {
+                healthy: true,
+                sentence: format!("healthy: {routers}"),
+            };
         }
-        Verdict { healthy: false, sentence: format!("degraded: {}", faults.join("; ")) }
+        Verdict {
+            healthy: false,
+            sentence: format!("degraded: {}", faults.join("; ")),
+        }
     }
 }
 
@@ -203,7 +427,10 @@ mod tests {
     fn a_router_alone_is_healthy() {
         assert_eq!(
             status().verdict(),
-            Verdict { healthy: true, sentence: "healthy: no other router known".into() }
+            Verdict {
+                healthy: true,
+                sentence: "healthy: no other router known".into()
+            }
         );
     }
 
@@ -227,7 +454,10 @@ mod tests {
         });
         let verdict = status.verdict();
         assert!(!verdict.healthy);
-        assert_eq!(verdict.sentence, "degraded: no route to b; not connected to 198.18.0.9:6783");
+        assert_eq!(
+            verdict.sentence,
+            "degraded: no route to b; not connected to 198.18.0.9:6783"
+        );
     }
 
     fn status() -> Status {

@@ -1,0 +1,475 @@
+//! Packets from the network: open, check for replay, and do what their kind asks for.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use weave_mesh::{PROBE_BYTES, Probe, ProbeKind};
+
+use super::flood::Floods;
+use super::ingress::flood_target;
+use super::relay::{self, Run};
+use super::run::{PushError, To};
+use super::{Limits, Progress, Sealing, Turn, checksum, to};
+use crate::frame::{self, EcnOut, FrameView};
+use crate::packet::{
+    self, Entries, Entry, FloodHeader, Kind, PacketError, PacketView, SEALED_HEADER_BYTES,
+    TAG_BYTES,
+};
+use crate::{
+    Batch, DropReason, Ecn, FrameMeta, NeighbourIndex, Note, Notice, Offload, PacketMeta,
+    PartialChecksum, Receiver, Site,
+};
+
+/// Notices of packets for a receiver index that is not ours are at least this far apart: anybody can send one.
+const UNKNOWN_RECEIVER_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far the front run came, kept when the output was full.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    /// Where the next packet begins in the run.
+    at: usize,
+    /// The packet there is open already, and this of it is left to do.
+    opened: Option<Opened>,
+}
+
+/// A packet that was opened and accepted: what is left to do with its body.
+#[derive(Debug)]
+enum Opened {
+    Unicast {
+        site: Site,
+        /// The entries that are left, in the run.
+        entries: Range<usize>,
+    },
+    Flood {
+        header: FloodHeader,
+        from: NeighbourIndex,
+        /// The entry, in the run.
+        entry: Range<usize>,
+        delivered: bool,
+        /// Which child is next.
+        target: usize,
+    },
+}
+
+/// What became of one packet.
+enum Step {
+    /// Nothing is left to do with it.
+    Done,
+    /// The output is full. Nothing happened.
+    Full,
+    /// Opened.
+    Opened(Opened),
+}
+
+/// Takes runs from `rx` until it is empty or the output is full.
+pub(super) fn handle(
+    turn: &mut Turn<'_, '_>,
+    cursor: &mut Cursor,
+    floods: &mut Floods,
+    limits: &mut Limits,
+    rx: &mut Batch<PacketMeta>,
+) -> Progress {
+    while !rx.is_empty() {
+        if cursor.at == 0 && cursor.opened.is_none() {
+            match relay::move_run(turn, rx) {
+                Run::Moved => continue,
+                Run::Full => return Progress::OutputFull,
+                Run::Mixed => {}
+            }
+        }
+        let Some((buffer, meta)) = rx.front_mut() else {
+            break;
+        };
+        let meta = *meta;
+        if handle_run(turn, cursor, floods, limits, buffer.bytes_mut(), &meta)
+            == Progress::OutputFull
+        {
+            return Progress::OutputFull;
+        }
+        *cursor = Cursor::default();
+        rx.pop();
+    }
+    Progress::Done
+}
+
+/// Handles the packets of one run that are left.
+fn handle_run(
+    turn: &mut Turn<'_, '_>,
+    cursor: &mut Cursor,
+    floods: &mut Floods,
+    limits: &mut Limits,
+    run: &mut [u8],
+    meta: &PacketMeta,
+) -> Progress {
+    while cursor.at < run.len() {
+        let packet = cursor.at..(cursor.at + meta.segment_bytes.max(1)).min(run.len());
+        if cursor.opened.is_none() {
+            // Whatever the packet is, its first output has a place: an answer to a probe needs no memory of
+            // having been opened.
+            if turn.packets.is_full() || turn.frames.is_full() {
+                return Progress::OutputFull;
+            }
+            let packet_bytes = packet.len();
+            match take(turn, floods, limits, run, packet.clone(), meta) {
+                Step::Full => return Progress::OutputFull,
+                Step::Done => {}
+                Step::Opened(opened) => cursor.opened = Some(opened),
+            }
+            turn.stats.packets_in += 1;
+            turn.stats.packet_bytes_in += packet_bytes as u64;
+        }
+        if let Some(opened) = &mut cursor.opened
+            && deliver(turn, opened, run, meta.ecn) == Progress::OutputFull
+        {
+            return Progress::OutputFull;
+        }
+        cursor.opened = None;
+        cursor.at = packet.end;
+    }
+    Progress::Done
+}
+
+/// Looks at one packet of a run, opens it if it is for us, and does all that needs no more than one output
+/// buffer.
+fn take(
+    turn: &mut Turn<'_, '_>,
+    floods: &mut Floods,
+    limits: &mut Limits,
+    run: &mut [u8],
+    range: Range<usize>,
+    meta: &PacketMeta,
+) -> Step {
+    let fib = turn.view.fib;
+    let packet = &mut run[range.clone()];
+    let Ok(view) = PacketView::new_checked(packet) else {
+        return dropped(turn, DropReason::PacketMalformed);
+    };
+    let (header, sealed_at) = (view.sealed(), view.sealed_at());
+    let mut relay = None;
+    if let Some(envelope) = view.envelope() {
+        if envelope.destination != fib.local {
+            return match relay::copy_packet(turn, packet, meta) {
+                Progress::Done => Step::Done,
+                Progress::OutputFull => Step::Full,
+            };
+        }
+        let Some(from) = fib.tags.get(&envelope.tag) else {
+            return dropped(turn, DropReason::UnknownTag);
+        };
+        relay = fib.neighbour(*from);
+    }
+    let Some(receiver) = fib.receivers.get(&header.receiver) else {
+        let limited = limits
+            .unknown_receiver
+            .is_some_and(|at| turn.now.saturating_duration_since(at) < UNKNOWN_RECEIVER_INTERVAL);
+        if !limited {
+            limits.unknown_receiver = Some(turn.now);
+            turn.notices.push(Notice::UnknownReceiver {
+                remote: meta.remote,
+            });
+        }
+        return dropped(turn, DropReason::UnknownReceiver);
+    };
+    let body_bytes = match open(receiver, header.counter, &mut packet[sealed_at..]) {
+        Ok(body_bytes) => body_bytes,
+        Err(reason) => return dropped(turn, reason),
+    };
+    if receiver.keys.confirm() {
+        turn.notices.push(Notice::Confirmed {
+            index: header.receiver,
+        });
+    }
+    if relay.is_none() || receiver.neighbour.is_none() {
+        // What a relay brought says nothing about the direct path to a neighbour.
+        receiver.heard.stamp(fib.epoch, turn.now);
+    }
+    let body_at = range.start + sealed_at + SEALED_HEADER_BYTES;
+    let body = body_at..body_at + body_bytes;
+    match header.kind {
+        Kind::Unicast => {
+            if whole(&run[body.clone()]).is_err() {
+                return dropped(turn, DropReason::BodyMalformed);
+            }
+            turn.stamp_unicast(&receiver.heard, receiver.site);
+            if let Some(relay) = relay {
+                turn.stamp_unicast(&relay.heard, relay.site);
+            }
+            Step::Opened(Opened::Unicast {
+                site: receiver.site,
+                entries: body,
+            })
+        }
+        Kind::Flood => match take_flood(turn, floods, receiver, &run[body.clone()]) {
+            Ok((header, from)) => Step::Opened(Opened::Flood {
+                header,
+                from,
+                entry: body.start + packet::FLOOD_HEADER_BYTES..body.end,
+                delivered: false,
+                target: 0,
+            }),
+            Err(reason) => dropped(turn, reason),
+        },
+        Kind::Probe => take_probe(turn, receiver, &run[body], meta),
+        Kind::Note => {
+            let Ok(note) = Note::parse(&run[body]) else {
+                return dropped(turn, DropReason::BodyMalformed);
+            };
+            if let Note::NotHere { mac } = note
+                && turn.view.macs.lookup(mac) == Some(receiver.site)
+            {
+                turn.view.macs.forget(mac);
+            }
+            turn.notices.push(Notice::Note {
+                site: receiver.site,
+                note,
+            });
+            Step::Done
+        }
+        // The view lets no envelope stand where a sealed packet is due.
+        Kind::Relay => dropped(turn, DropReason::PacketMalformed),
+    }
+}
+
+/// Opens a sealed packet in place, and checks that it is the first of its counter. Gives the body's length.
+fn open(receiver: &Receiver, counter: u64, sealed: &mut [u8]) -> Result<usize, DropReason> {
+    let (header, body_and_tag) = sealed.split_at_mut(SEALED_HEADER_BYTES);
+    let body_bytes = body_and_tag.len() - TAG_BYTES;
+    if receiver.keys.open(counter, header, body_and_tag).is_err() {
+        return Err(DropReason::NotGenuine);
+    }
+    let mut accepted = true;
+    receiver
+        .keys
+        .accept(&[counter], |_, verdict| accepted = verdict.is_ok());
+    if accepted {
+        Ok(body_bytes)
+    } else {
+        Err(DropReason::Replayed)
+    }
+}
+
+/// Checks every entry of a unicast body before the first is delivered: a body is right or refused whole.
+fn whole(body: &[u8]) -> Result<(), PacketError> {
+    Entries::new(body).try_for_each(|entry| entry.map(drop))
+}
+
+/// Checks an opened flood.
+fn take_flood(
+    turn: &mut Turn<'_, '_>,
+    floods: &mut Floods,
+    receiver: &Receiver,
+    body: &[u8],
+) -> Result<(FloodHeader, NeighbourIndex), DropReason> {
+    let from = receiver.neighbour.ok_or(DropReason::FloodForeign)?;
+    let (header, entries) = FloodHeader::parse(body).map_err(|_| DropReason::BodyMalformed)?;
+    let mut entries = Entries::new(entries);
+    let (Some(Ok(entry)), true) = (entries.next(), entries.rest().is_empty()) else {
+        return Err(DropReason::BodyMalformed);
+    };
+    if header.origin == turn.view.fib.local {
+        return Err(DropReason::FloodReturned);
+    }
+    let discovery = FrameView::new_checked(entry.bytes).is_some_and(|view| view.is_discovery());
+    floods.accept(turn.now, &header, discovery)?;
+    Ok((header, from))
+}
+
+/// Reports a probe, and answers a challenge to where it came from.
+fn take_probe(
+    turn: &mut Turn<'_, '_>,
+    receiver: &Receiver,
+    body: &[u8],
+    meta: &PacketMeta,
+) -> Step {
+    let fib = turn.view.fib;
+    let Ok(probe) = Probe::parse(body) else {
+        return dropped(turn, DropReason::BodyMalformed);
+    };
+    turn.notices.push(Notice::Probe {
+        site: receiver.site,
+        remote: meta.remote,
+        probe,
+    });
+    if probe.kind != ProbeKind::Challenge {
+        return Step::Done;
+    }
+    let last_heard = receiver
+        .heard
+        .last(fib.epoch)
+        .map(|at| turn.now.saturating_duration_since(at));
+    let last_heard_ms = last_heard
+        .and_then(|since| u16::try_from(since.as_millis()).ok())
+        .unwrap_or(u16::MAX);
+    let answer = probe.answer(last_heard_ms, meta.remote);
+    let back = To {
+        remote: meta.remote,
+        local: meta.local,
+        ecn: Ecn::NotEct,
+    };
+    let packet_bytes = SEALED_HEADER_BYTES + PROBE_BYTES + TAG_BYTES;
+    let pushed = turn.push(back, packet_bytes, |packet| {
+        let body = &mut packet[SEALED_HEADER_BYTES..][..PROBE_BYTES];
+        let _bytes = answer.emit(body);
+        packet::seal_in_place(&receiver.keys, Kind::Probe, packet)
+            .map_err(|_| DropReason::CounterExhausted)
+    });
+    if let Err(PushError::Drop(reason)) = pushed {
+        turn.count_drop(reason);
+    }
+    Step::Done
+}
+
+/// Does what is left to do with an opened packet.
+fn deliver(turn: &mut Turn<'_, '_>, opened: &mut Opened, run: &[u8], ecn: Ecn) -> Progress {
+    match opened {
+        Opened::Unicast { site, entries } => {
+            while let Some((entry, rest)) = first_entry(run, entries) {
+                if turn.frames.is_full() {
+                    return Progress::OutputFull;
+                }
+                if let Some(view) = FrameView::new_checked(entry.bytes)
+                    && entry.header.piece.is_none()
+                {
+                    turn.learn(view, *site);
+                }
+                write_frame(turn, &entry, ecn);
+                entries.start = entries.end - rest;
+            }
+            Progress::Done
+        }
+        Opened::Flood {
+            header,
+            from,
+            entry: range,
+            delivered,
+            target,
+        } => {
+            let Some((entry, _)) = first_entry(run, range) else {
+                return Progress::Done;
+            };
+            if !*delivered {
+                if turn.frames.is_full() {
+                    return Progress::OutputFull;
+                }
+                if let (Some(site), Some(view), None) = (
+                    turn.view.fib.origins.get(&header.origin),
+                    FrameView::new_checked(entry.bytes),
+                    entry.header.piece,
+                ) {
+                    turn.learn(view, *site);
+                }
+                if turn.config.has_port {
+                    write_frame(turn, &entry, ecn);
+                }
+                *delivered = true;
+            }
+            pass_on(turn, header, *from, &entry, target, ecn)
+        }
+    }
+}
+
+/// Passes a flood on to the children of its origin's tree, beginning with number `target`.
+fn pass_on(
+    turn: &mut Turn<'_, '_>,
+    header: &FloodHeader,
+    from: NeighbourIndex,
+    entry: &Entry<'_>,
+    target: &mut usize,
+    ecn: Ecn,
+) -> Progress {
+    let fib = turn.view.fib;
+    let sender = fib.neighbour(from).map(|neighbour| neighbour.site);
+    while let Some(child) = flood_target(turn, &header.origin, *target) {
+        if let Some((neighbour, keys)) = child
+            && Some(neighbour.site) != sender
+        {
+            if header.ttl <= 1 {
+                turn.count_drop(DropReason::TtlExpired);
+                break;
+            }
+            let sealing = Sealing {
+                to: to(neighbour.remote, ecn),
+                keys,
+                envelope: None,
+                flood: Some(FloodHeader {
+                    ttl: header.ttl - 1,
+                    ..*header
+                }),
+                packet_bytes_max: neighbour.packet_bytes_max,
+            };
+            let pushed = turn.seal_entry(&sealing, entry.header, entry.bytes.len(), |out| {
+                out.copy_from_slice(entry.bytes);
+            });
+            match pushed {
+                Ok(()) => turn.stats.floods_passed += 1,
+                Err(PushError::Full) => return Progress::OutputFull,
+                Err(PushError::Drop(reason)) => turn.count_drop(reason),
+            }
+        }
+        *target += 1;
+    }
+    Progress::Done
+}
+
+/// The first entry in a range of the run, and how many bytes of the range are behind it. The entries were
+/// checked when the packet was opened.
+fn first_entry<'r>(run: &'r [u8], range: &Range<usize>) -> Option<(Entry<'r>, usize)> {
+    let mut entries = Entries::new(run.get(range.clone())?);
+    let entry = entries.next()?.ok()?;
+    Some((entry, entries.rest().len()))
+}
+
+/// Writes an entry's frame to the port, or counts why not. The output has a free buffer.
+fn write_frame(turn: &mut Turn<'_, '_>, entry: &Entry<'_>, ecn: Ecn) {
+    match try_write_frame(turn, entry, ecn) {
+        Ok(()) => {
+            turn.stats.frames_out += 1;
+            turn.stats.frame_bytes_out += entry.bytes.len() as u64;
+        }
+        Err(reason) => turn.count_drop(reason),
+    }
+}
+
+fn try_write_frame(turn: &mut Turn<'_, '_>, entry: &Entry<'_>, ecn: Ecn) -> Result<(), DropReason> {
+    if entry.header.piece.is_some() {
+        return Err(DropReason::PieceUnsupported);
+    }
+    if !turn.config.has_port {
+        return Err(DropReason::NoRoute);
+    }
+    let caps = &turn.config.frame_caps;
+    let buffer = turn.frames.free().ok_or(DropReason::PortFull)?;
+    if entry.bytes.len() > caps.frame_bytes_max || !buffer.append(entry.bytes) {
+        return Err(DropReason::TooBig);
+    }
+    let frame = buffer.bytes_mut();
+    if frame::decapsulate_ecn(frame, ecn) == EcnOut::Drop {
+        return Err(DropReason::Congested);
+    }
+    // That the field lies within the frame was checked with the entry.
+    let partial = entry.header.checksum.map(|open| PartialChecksum {
+        start: open.start.into(),
+        offset: open.offset(),
+    });
+    let checksum = match partial {
+        Some(partial) if !caps.checksum => {
+            if !checksum::finish(frame, partial) {
+                return Err(DropReason::BodyMalformed);
+            }
+            None
+        }
+        partial => partial,
+    };
+    turn.frames.commit(FrameMeta {
+        offload: Offload {
+            checksum,
+            segments: None,
+        },
+    });
+    Ok(())
+}
+
+fn dropped(turn: &mut Turn<'_, '_>, reason: DropReason) -> Step {
+    turn.count_drop(reason);
+    Step::Done
+}

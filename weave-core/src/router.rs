@@ -1,0 +1,891 @@
+//! The router: one sans-IO state machine that is the control plane of a host.
+//!
+//! It owns the [`Mesh`] (whom we know), the tunnels (keys with each of them), the topology and the routes, and
+//! turns all of it into forwarding snapshots ([`Fib`]) for the data plane.
+
+mod command;
+mod sites;
+mod snapshot;
+mod status;
+mod tunnels;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha20Rng;
+use weave_crypto::{Identity, NetworkId, PeerId, TunnelLocal};
+use weave_mesh::{
+    CloseReason, ConnId, DEFAULT_PORT, DirectVerifier, Mesh, MeshConfig, RecordKind, Routed,
+    RouterBody, Target, Verifier,
+};
+
+pub use command::{Action, Command, Event, Level, RouterWake};
+pub use status::{
+    ConnectionStatus, MacStatus, PeerStatus, RouteStatus, Status, TargetStatus, Verdict,
+};
+
+use crate::fib::{Fib, Heard};
+use crate::packet::{Kind, seal_packet};
+use crate::routes::PathTree;
+use crate::timer::{Timer, Timers};
+use crate::topology::{ReportedLink, Topology};
+use crate::{MacTable, Notice, Site};
+use sites::Sites;
+use tunnels::{Outcome, Refusal, Remote, TunnelMessage, Tunnels};
+use wire::Body;
+
+/// Routes are computed at most this often, and at once after a quiet time (design: 10 times a second).
+const ROUTES_INTERVAL: Duration = Duration::from_millis(100);
+/// With many routers a computation costs more, so it is done less often: this much for each router beyond 50.
+const ROUTES_INTERVAL_PER_ROUTER: Duration = Duration::from_millis(2);
+/// MAC addresses are looked through this often; their age limit is 600 s.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(30);
+/// Addresses to rejoin are stored this long after a change, all changes of that time together.
+const STORE_PEERS_AFTER: Duration = Duration::from_secs(2);
+/// Addresses to rejoin that are kept.
+const STORED_PEERS_MAX: usize = 64;
+/// Control messages between routers go over at most so many hops.
+const ROUTED_TTL: u8 = 32;
+/// IP and UDP headers before a packet, in bytes.
+const IPV4_UDP_BYTES: u16 = 20 + 8;
+const IPV6_UDP_BYTES: u16 = 40 + 8;
+/// Neighbours by default (cli.md, `--conn-limit`).
+const CONN_LIMIT: usize = 32;
+/// Actions of one kind that wait to be polled are bounded by the inputs; events are bounded here.
+const EVENTS_MAX: usize = 256;
+
+/// What a router is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its part of the mesh: names, port, targets, limits.
+    pub mesh: MeshConfig,
+    /// The mesh's name, for status.
+    pub network_name: String,
+    /// Version of the program, for status.
+    pub version: String,
+    /// The frame port in words, for status; `None` for a pure relay.
+    pub frame_port: Option<String>,
+    /// IP MTU of the device that leads to the peers, in bytes.
+    pub underlay_mtu_bytes: u16,
+    /// MTU for containers, in bytes, for status.
+    pub mtu_bytes: u16,
+}
+
+impl Config {
+    /// The defaults: port 6783, up to 32 neighbours, discovery on, a frame port, an underlay of 1,500 bytes.
+    pub fn new(network_name: &str, nickname: &str) -> Self {
+        let underlay_mtu_bytes = 1500;
+        Self {
+            mesh: MeshConfig {
+                network: NetworkId::from_name(network_name),
+                name: None,
+                nickname: nickname.to_owned(),
+                listen_port: DEFAULT_PORT,
+                targets: Vec::new(),
+                discovery: true,
+                conn_limit: CONN_LIMIT,
+                aes: true,
+            },
+            network_name: network_name.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            frame_port: Some("embedded".to_owned()),
+            underlay_mtu_bytes,
+            mtu_bytes: crate::overlay_mtu_bytes(usize::from(underlay_mtu_bytes), true) as u16,
+        }
+    }
+}
+
+/// The control plane of one router; see the [module](self).
+///
+/// Inputs are the `handle_*` methods, outputs the `poll_*` ones. **After every input, drain every output**
+/// until it gives `None`: first [`poll_action`](Self::poll_action), then [`poll_fib`](Self::poll_fib), then
+/// [`poll_event`](Self::poll_event); then sleep until [`poll_timeout`](Self::poll_timeout) and call
+/// [`handle_timeout`](Self::handle_timeout). `now` never goes back.
+pub struct Router {
+    config: Config,
+    identity: Arc<Identity>,
+    epoch: Instant,
+    mesh: Mesh,
+    macs: Arc<MacTable>,
+    tunnels: Tunnels,
+    sites: Sites,
+    heard: BTreeMap<PeerId, Arc<Heard>>,
+    topology: Topology,
+    tree: PathTree,
+    routes_at: Option<Instant>,
+    flood_sequence: Arc<AtomicU64>,
+    fib_version: u64,
+    fib_is_stale: bool,
+    timers: Timers,
+    actions: std::collections::VecDeque<Action>,
+    events: std::collections::VecDeque<Event>,
+    refusals: BTreeMap<&'static str, u64>,
+    stored_peers: Vec<SocketAddr>,
+    stopping: bool,
+}
+
+impl Router {
+    /// A router at its start. `boot_id` counts the starts of this identity and must have been stored before;
+    /// `unix_time` is the wall clock's, once; `macs` is shared with the data plane.
+    pub fn new(
+        config: Config,
+        identity: Arc<Identity>,
+        seed: [u8; 32],
+        now: Instant,
+        unix_time: Duration,
+        boot_id: u64,
+        macs: Arc<MacTable>,
+    ) -> Self {
+        Self::with_verifier(
+            config,
+            identity,
+            seed,
+            now,
+            unix_time,
+            boot_id,
+            macs,
+            Arc::new(DirectVerifier),
+        )
+    }
+
+    /// As [`Router::new`], with a verifier of one's own: simulated routers share one that remembers.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is needed once, at the start"
+    )]
+    pub fn with_verifier(
+        config: Config,
+        identity: Arc<Identity>,
+        seed: [u8; 32],
+        now: Instant,
+        unix_time: Duration,
+        boot_id: u64,
+        macs: Arc<MacTable>,
+        verifier: Arc<dyn Verifier>,
+    ) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mesh = Mesh::new(
+            config.mesh.clone(),
+            Arc::clone(&identity),
+            rng.random(),
+            now,
+            unix_time,
+            boot_id,
+            verifier,
+        );
+        let tunnels = Tunnels::new(
+            TunnelLocal {
+                identity: Arc::clone(&identity),
+                network: config.mesh.network,
+                boot_id,
+                aes: config.mesh.aes,
+            },
+            ChaCha20Rng::from_seed(rng.random()),
+        );
+        let mut router = Self {
+            epoch: now,
+            mesh,
+            macs,
+            tunnels,
+            sites: Sites::default(),
+            heard: BTreeMap::new(),
+            topology: Topology::default(),
+            tree: PathTree::new(&Topology::default(), 0),
+            routes_at: None,
+            flood_sequence: Arc::new(AtomicU64::new(first_flood_sequence(boot_id))),
+            fib_version: 0,
+            fib_is_stale: true,
+            timers: Timers::default(),
+            actions: Default::default(),
+            events: Default::default(),
+            refusals: BTreeMap::new(),
+            stored_peers: Vec::new(),
+            stopping: false,
+            config,
+            identity,
+        };
+        router
+            .timers
+            .set(Timer::Housekeeping, Some(now + HOUSEKEEPING_INTERVAL));
+        router.timers.set(Timer::Routes, Some(now));
+        router.drain_mesh(now);
+        router
+    }
+
+    // Inputs.
+
+    /// A TCP stream stands: one that we asked for, or one that was accepted.
+    pub fn handle_opened(&mut self, now: Instant, conn: ConnId, remote: SocketAddr, dialled: bool) {
+        self.mesh.handle_opened(now, conn, remote, dialled);
+        self.drain_mesh(now);
+    }
+
+    /// Bytes came in on a stream.
+    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.mesh.handle_bytes(now, conn, bytes);
+        self.drain_mesh(now);
+    }
+
+    /// A stream ended, or a dial failed.
+    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
+        self.mesh.handle_closed(now, conn, reason);
+        self.drain_mesh(now);
+    }
+
+    /// A target's name was looked up.
+    pub fn handle_resolved(
+        &mut self,
+        now: Instant,
+        target: &Target,
+        result: Result<Vec<SocketAddr>, String>,
+    ) {
+        self.mesh.handle_resolved(now, target, result);
+        self.drain_mesh(now);
+    }
+
+    /// The addresses of this host's interfaces, all of them, whenever they change.
+    pub fn handle_local_addresses(&mut self, now: Instant, addresses: Vec<IpAddr>) {
+        self.mesh.handle_local_addresses(now, addresses);
+        self.drain_mesh(now);
+    }
+
+    /// A hint from the data plane.
+    pub fn handle_notice(&mut self, now: Instant, notice: Notice) {
+        match notice {
+            Notice::Probe {
+                site,
+                remote,
+                probe,
+            } => {
+                if let Some(peer) = self.sites.peer(site) {
+                    self.mesh.handle_probe(now, peer, remote, &probe);
+                }
+            }
+            Notice::Confirmed { index } => {
+                let outcome = self.tunnels.handle_confirmed(now, index);
+                self.apply_tunnel_outcome(now, None, outcome);
+            }
+            Notice::Active { site } => {
+                if let Some(peer) = self.sites.peer(site) {
+                    self.mesh.handle_activity(now, peer);
+                }
+            }
+            Notice::NoTunnel { site } => {
+                if let Some(peer) = self.sites.peer(site) {
+                    self.begin_tunnel(now, peer);
+                }
+            }
+            Notice::MacMoved { mac, from, to } => {
+                let event = Event::MacMoved {
+                    mac,
+                    from: self.site_name(from),
+                    to: self.site_name(to),
+                };
+                self.push_event(event);
+            }
+            Notice::UnknownReceiver { .. } | Notice::Note { .. } | Notice::TooBig { .. } => {}
+        }
+        self.drain_mesh(now);
+    }
+
+    /// A command of the user.
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Connect(target) => {
+                if !self.mesh.connect(now, target) {
+                    self.refuse("targets_full");
+                }
+            }
+            Command::Forget(target) => {
+                self.mesh.forget(now, &target);
+            }
+            Command::Shutdown => {
+                self.stopping = true;
+                self.mesh.shutdown(now);
+            }
+        }
+        self.drain_mesh(now);
+    }
+
+    /// The time of [`Router::poll_timeout`] has come (or any other: what is not due is left alone).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for (peer, heard) in &self.heard {
+            if let Some(at) = heard.last(self.epoch) {
+                self.mesh.handle_heard(now, *peer, at);
+            }
+            if let Some(at) = heard.last_unicast(self.epoch)
+                && now.saturating_duration_since(at) < Heard::ACTIVE_FOR
+            {
+                self.mesh.handle_activity(now, *peer);
+            }
+        }
+        self.mesh.handle_timeout(now);
+        if self.timers.take_due(Timer::Tunnels, now) {
+            let outcome = self.tunnels.handle_timeout(now);
+            for (peer, message) in outcome.again {
+                self.send_tunnel_message(now, peer, message);
+            }
+            for peer in outcome.rekey {
+                self.begin_tunnel_anew(now, peer);
+            }
+            self.fib_is_stale |= outcome.changed;
+        }
+        if self.timers.take_due(Timer::Housekeeping, now) {
+            self.keep_house(now);
+            self.timers
+                .set(Timer::Housekeeping, Some(now + HOUSEKEEPING_INTERVAL));
+        }
+        if self.timers.take_due(Timer::StorePeers, now) {
+            self.store_peers();
+        }
+        self.drain_mesh(now);
+        if self.timers.take_due(Timer::Routes, now) {
+            self.compute_routes(now);
+            self.drain_mesh(now);
+        }
+    }
+
+    // Outputs.
+
+    /// What the I/O side is to do next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// A new forwarding snapshot, once after each change.
+    pub fn poll_fib(&mut self) -> Option<Arc<Fib>> {
+        if !std::mem::take(&mut self.fib_is_stale) {
+            return None;
+        }
+        self.fib_version += 1;
+        Some(Arc::new(self.build_fib()))
+    }
+
+    /// What happened, for the log.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Router::handle_timeout`] is next due, and what for.
+    pub fn poll_timeout(&self) -> Option<(Instant, RouterWake)> {
+        let own = self
+            .timers
+            .next()
+            .map(|(at, timer)| (at, RouterWake::from(timer)));
+        let mesh = self
+            .mesh
+            .poll_timeout()
+            .map(|(at, reason)| (at, RouterWake::Mesh(reason)));
+        own.into_iter().chain(mesh).min_by_key(|(at, _)| *at)
+    }
+
+    // Getters.
+
+    /// This router's identity.
+    pub fn peer_id(&self) -> PeerId {
+        self.identity.peer_id()
+    }
+
+    /// The boot id in force.
+    pub fn boot_id(&self) -> u64 {
+        self.mesh.boot_id()
+    }
+
+    /// The MAC table shared with the data plane.
+    pub fn macs(&self) -> &Arc<MacTable> {
+        &self.macs
+    }
+
+    /// The mesh below, to look at.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// The graph that routes were last computed over.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    // Private: the mesh's outputs.
+
+    fn drain_mesh(&mut self, now: Instant) {
+        loop {
+            while let Some(event) = self.mesh.poll_event() {
+                self.handle_mesh_event(now, event);
+            }
+            let Some(action) = self.mesh.poll_action() else {
+                break;
+            };
+            self.handle_mesh_action(action);
+        }
+        // Set-ups that have not begun, and answers that keep coming late, set the time anew.
+        self.timers.set(Timer::Tunnels, self.tunnels.next_timeout());
+    }
+
+    fn handle_mesh_action(&mut self, action: weave_mesh::Action) {
+        match action {
+            weave_mesh::Action::Resolve { target } => {
+                self.actions.push_back(Action::Resolve { target })
+            }
+            weave_mesh::Action::Dial { conn, remote } => {
+                self.actions.push_back(Action::Dial { conn, remote });
+            }
+            weave_mesh::Action::Write { conn, bytes } => {
+                self.actions.push_back(Action::Write { conn, bytes });
+            }
+            weave_mesh::Action::Close { conn } => self.actions.push_back(Action::Close { conn }),
+            weave_mesh::Action::Probe {
+                peer,
+                remote,
+                bytes,
+            } => {
+                let sealed = self
+                    .tunnels
+                    .sealing(&peer)
+                    .and_then(|keys| seal_packet(keys, Kind::Probe, None, &bytes).ok());
+                if let Some(bytes) = sealed {
+                    self.actions.push_back(Action::SendPacket { remote, bytes });
+                }
+            }
+        }
+    }
+
+    fn handle_mesh_event(&mut self, now: Instant, event: weave_mesh::Event) {
+        match event {
+            weave_mesh::Event::LinkUp { peer, dialled, .. } => {
+                self.sites.assign(now, peer);
+                self.routes_are_stale(now);
+                self.timers
+                    .set_earlier(Timer::StorePeers, now + STORE_PEERS_AFTER);
+                if self.tunnels.sealing(&peer).is_some() {
+                    self.mesh.handle_tunnel(now, peer, true);
+                } else if dialled {
+                    self.begin_tunnel(now, peer);
+                }
+                let event = Event::LinkUp {
+                    name: self.peer_name(&peer),
+                    peer,
+                };
+                self.push_event(event);
+            }
+            weave_mesh::Event::LinkChanged { peer } => {
+                self.set_path_mtu(now, peer);
+                self.routes_are_stale(now);
+            }
+            weave_mesh::Event::LinkDown { peer, reason } => {
+                self.routes_are_stale(now);
+                let event = Event::LinkDown {
+                    name: self.peer_name(&peer),
+                    peer,
+                    reason: reason.to_string(),
+                };
+                self.push_event(event);
+            }
+            weave_mesh::Event::Records { .. } => {
+                self.end_tunnels_of_older_boots();
+                self.routes_are_stale(now);
+                self.begin_awaited_tunnels(now);
+            }
+            weave_mesh::Event::Message { via, message } => self.handle_routed(now, via, message),
+            weave_mesh::Event::BootIdRaised { boot_id } => {
+                self.tunnels.handle_boot(boot_id);
+                self.flood_sequence = Arc::new(AtomicU64::new(first_flood_sequence(boot_id)));
+                self.fib_is_stale = true;
+                self.actions.push_back(Action::StoreBootId { boot_id });
+                self.push_event(Event::BootIdRaised { boot_id });
+            }
+            weave_mesh::Event::LinkMoved { peer } => {
+                self.routes_are_stale(now);
+                let event = Event::LinkMoved {
+                    name: self.peer_name(&peer),
+                    peer,
+                };
+                self.push_event(event);
+            }
+            weave_mesh::Event::ConnectFailed {
+                target,
+                remote,
+                reason,
+            } => {
+                let to = match (target, remote) {
+                    (Some(target), _) => target.to_string(),
+                    (None, Some(remote)) => remote.to_string(),
+                    (None, None) => "a peer".to_owned(),
+                };
+                self.push_event(Event::ConnectFailed {
+                    to,
+                    reason: reason.to_string(),
+                });
+            }
+            weave_mesh::Event::ConnectedToSelf { remote } => {
+                self.push_event(Event::ConnectedToSelf { remote });
+            }
+            // The mesh may learn to tell more before this crate does.
+            _ => self.refuse("mesh_event_unknown"),
+        }
+    }
+
+    // Private: control messages between routers.
+
+    fn handle_routed(&mut self, now: Instant, via: PeerId, message: Routed) {
+        if message.to != self.peer_id() {
+            self.pass_on(now, via, message);
+            return;
+        }
+        let from = message.from;
+        let Some(body) = Body::decode(&message.body) else {
+            self.refuse("routed_malformed");
+            return;
+        };
+        match body {
+            Body::Initiation(bytes) => {
+                let Some(remote) = self.remote(&from) else {
+                    self.refuse("tunnel_unknown_peer");
+                    return;
+                };
+                let outcome = self.tunnels.handle_initiation(now, remote, &bytes);
+                self.apply_tunnel_outcome(now, Some(from), outcome);
+            }
+            Body::Answer(bytes) => {
+                let outcome = self.tunnels.handle_answer(now, from, &bytes);
+                self.apply_tunnel_outcome(now, Some(from), outcome);
+            }
+            Body::Confirmation(bytes) => {
+                let outcome = self.tunnels.handle_confirmation(now, from, &bytes);
+                self.apply_tunnel_outcome(now, Some(from), outcome);
+            }
+            Body::Current(bytes) => self.mesh.handle_record(now, via, &bytes),
+        }
+    }
+
+    fn pass_on(&mut self, now: Instant, via: PeerId, message: Routed) {
+        let Some(next) = self.next_hop(&message.to).filter(|next| *next != via) else {
+            self.refuse("routed_no_route");
+            return;
+        };
+        let Some(ttl) = message.ttl.checked_sub(1).filter(|ttl| *ttl > 0) else {
+            self.refuse("routed_ttl_expired");
+            return;
+        };
+        if self
+            .mesh
+            .send(now, next, Routed { ttl, ..message })
+            .is_err()
+        {
+            self.refuse("routed_queue_full");
+        }
+    }
+
+    fn send_to(&mut self, now: Instant, to: PeerId, body: Body) {
+        let via = if self.mesh.link(&to).is_some() {
+            Some(to)
+        } else {
+            self.next_hop(&to)
+        };
+        let Some(via) = via else {
+            self.refuse("routed_no_route");
+            return;
+        };
+        let message = Routed {
+            from: self.peer_id(),
+            to,
+            ttl: ROUTED_TTL,
+            body: body.encode(),
+        };
+        if self.mesh.send(now, via, message).is_err() {
+            self.refuse("routed_queue_full");
+        }
+    }
+
+    // Private: tunnels.
+
+    /// Begins a tunnel unless one stands, one is under way, or the peer's record is not there yet.
+    fn begin_tunnel(&mut self, now: Instant, peer: PeerId) {
+        if self.tunnels.sealing(&peer).is_none() && !self.tunnels.is_pending(&peer) {
+            self.begin_tunnel_anew(now, peer);
+        }
+    }
+
+    fn begin_tunnel_anew(&mut self, now: Instant, peer: PeerId) {
+        if let Some(remote) = self.remote(&peer)
+            && let Some(message) = self.tunnels.begin(now, remote)
+        {
+            self.send_tunnel_message(now, peer, message);
+        }
+    }
+
+    /// Links that stood before their peer's record was there.
+    fn begin_awaited_tunnels(&mut self, now: Instant) {
+        let awaited: Vec<PeerId> = self
+            .mesh
+            .links()
+            .filter(|link| link.dialled())
+            .map(|link| link.peer())
+            .filter(|peer| self.tunnels.sealing(peer).is_none() && !self.tunnels.is_pending(peer))
+            .collect();
+        for peer in awaited {
+            self.begin_tunnel(now, peer);
+        }
+    }
+
+    fn end_tunnels_of_older_boots(&mut self) {
+        let remotes: Vec<Remote> = self
+            .sites
+            .iter()
+            .filter_map(|(peer, _)| self.remote(&peer))
+            .collect();
+        for remote in remotes {
+            if self.tunnels.forget_older_boot(remote) {
+                self.fib_is_stale = true;
+            }
+        }
+    }
+
+    fn apply_tunnel_outcome(&mut self, now: Instant, from: Option<PeerId>, outcome: Outcome) {
+        self.fib_is_stale |= outcome.changed;
+        if let Some(peer) = from {
+            if let Some(message) = outcome.reply {
+                self.send_tunnel_message(now, peer, message);
+            }
+            if outcome.refused == Some(Refusal::StaleBoot) {
+                self.send_current(now, peer);
+            }
+        }
+        if outcome.changed {
+            let ready: Vec<PeerId> = self
+                .mesh
+                .links()
+                .map(|link| link.peer())
+                .filter(|peer| self.tunnels.sealing(peer).is_some())
+                .collect();
+            for peer in ready {
+                self.mesh.handle_tunnel(now, peer, true);
+            }
+        }
+        match outcome.refused {
+            Some(Refusal::StaleBoot) => self.refuse("tunnel_stale_boot"),
+            Some(Refusal::Unexpected) => self.refuse("tunnel_unexpected"),
+            Some(Refusal::NotGenuine) => self.refuse("tunnel_not_genuine"),
+            Some(Refusal::Lost) | None => {}
+        }
+    }
+
+    fn send_tunnel_message(&mut self, now: Instant, peer: PeerId, message: TunnelMessage) {
+        self.send_to(now, peer, message.into());
+    }
+
+    /// Tells a peer that holds an older boot of ours which one is current.
+    fn send_current(&mut self, now: Instant, peer: PeerId) {
+        let own = self.peer_id();
+        if let Some(record) = self.mesh.store().record(&own, RecordKind::Router) {
+            let bytes = record.bytes().to_vec();
+            self.send_to(now, peer, Body::Current(bytes));
+        }
+    }
+
+    /// What a set-up with this peer needs: from its link, or from its record.
+    fn remote(&self, peer: &PeerId) -> Option<Remote> {
+        let record = self.mesh.store().router(peer)?;
+        Some(Remote {
+            peer: *peer,
+            noise_public: record.noise_public,
+            boot_id: record.boot_id,
+            aes: record.capabilities & RouterBody::CAPABILITY_AES != 0,
+        })
+    }
+
+    /// Until the path MTU is searched for, the underlay device's is taken for that of every path.
+    fn set_path_mtu(&mut self, now: Instant, peer: PeerId) {
+        let Some(link) = self.mesh.link(&peer) else {
+            return;
+        };
+        let remote = link.udp_remote().unwrap_or_else(|| link.remote());
+        let headers = if remote.is_ipv4() {
+            IPV4_UDP_BYTES
+        } else {
+            IPV6_UDP_BYTES
+        };
+        let path_mtu_bytes = self.config.underlay_mtu_bytes.saturating_sub(headers);
+        if link.path_mtu_bytes() != path_mtu_bytes {
+            self.mesh.handle_path_mtu(now, peer, path_mtu_bytes);
+        }
+    }
+
+    // Private: routes.
+
+    /// Routes are computed within 10 ms of a change: at once, but not more often than the interval.
+    fn routes_are_stale(&mut self, now: Instant) {
+        let beyond =
+            u32::try_from(self.topology.routers().len().saturating_sub(50)).unwrap_or(u32::MAX);
+        let interval = ROUTES_INTERVAL + ROUTES_INTERVAL_PER_ROUTER.saturating_mul(beyond);
+        let at = self.routes_at.map_or(now, |last| now.max(last + interval));
+        self.timers.set_earlier(Timer::Routes, at);
+        self.fib_is_stale = true;
+    }
+
+    fn compute_routes(&mut self, now: Instant) {
+        self.routes_at = Some(now);
+        self.topology = Topology::new(self.reports());
+        let own = self.topology.number(&self.peer_id());
+        self.tree = PathTree::new(&self.topology, own.unwrap_or(usize::MAX));
+        let reachable: BTreeSet<PeerId> = self
+            .tree
+            .reached()
+            .map(|(number, _)| self.topology.routers()[number])
+            .collect();
+        for peer in &reachable {
+            if *peer != self.peer_id() && self.sites.assign(now, *peer).is_none() {
+                self.refuse("sites_exhausted");
+            }
+        }
+        self.mesh.handle_reachable(now, &reachable);
+        self.fib_is_stale = true;
+    }
+
+    /// Each router's links: the others' as their records tell, our own as they are this moment.
+    fn reports(&self) -> Vec<(PeerId, Vec<ReportedLink>)> {
+        let store = self.mesh.store();
+        let own = self.peer_id();
+        let others = store
+            .origins()
+            .filter(|origin| *origin != own)
+            .map(|origin| {
+                let links = store.links(&origin).map(|body| {
+                    body.links
+                        .iter()
+                        .map(|entry| ReportedLink {
+                            neighbour: entry.neighbour,
+                            cost_us: entry.cost,
+                            path_mtu_bytes: entry.path_mtu_bytes,
+                        })
+                        .collect()
+                });
+                (origin, links.unwrap_or_default())
+            });
+        let published: BTreeMap<PeerId, u32> = store
+            .links(&own)
+            .map(|body| {
+                body.links
+                    .iter()
+                    .map(|entry| (entry.neighbour, entry.cost))
+                    .collect()
+            })
+            .unwrap_or_default();
+        let ours = self
+            .mesh
+            .links()
+            .filter(|link| link.udp_is_up())
+            .map(|link| ReportedLink {
+                neighbour: link.peer(),
+                // The published cost, where there is one: all routers reckon with the same.
+                cost_us: published
+                    .get(&link.peer())
+                    .copied()
+                    .unwrap_or_else(|| link.cost()),
+                path_mtu_bytes: link.path_mtu_bytes(),
+            })
+            .collect();
+        others.chain([(own, ours)]).collect()
+    }
+
+    /// The neighbour through which a router is reached.
+    fn next_hop(&self, to: &PeerId) -> Option<PeerId> {
+        let number = self.topology.number(to)?;
+        let node = self.tree.node(number).filter(|_| *to != self.peer_id())?;
+        self.topology.routers().get(node.first_hop).copied()
+    }
+
+    // Private: the rest.
+
+    fn keep_house(&mut self, now: Instant) {
+        self.macs.age(now, MacTable::AGE_MAX);
+        let store = self.mesh.store();
+        let forgotten: Vec<PeerId> = self
+            .sites
+            .iter()
+            .map(|(peer, _)| peer)
+            .filter(|peer| store.router(peer).is_none() && self.mesh.link(peer).is_none())
+            .collect();
+        for peer in forgotten {
+            if let Some(site) = self.sites.release(now, &peer) {
+                self.macs.purge(site);
+            }
+            self.tunnels.forget(&peer);
+            self.heard.remove(&peer);
+            self.fib_is_stale = true;
+        }
+    }
+
+    fn store_peers(&mut self) {
+        let mut peers: Vec<SocketAddr> = self
+            .mesh
+            .links()
+            .filter_map(|link| {
+                let record = self.mesh.store().router(&link.peer())?;
+                let dialled = link.dialled().then(|| link.remote());
+                dialled.or_else(|| record.addresses.first().map(|address| address.socket))
+            })
+            .take(STORED_PEERS_MAX)
+            .collect();
+        peers.sort();
+        peers.dedup();
+        if !peers.is_empty() && peers != self.stored_peers {
+            self.stored_peers.clone_from(&peers);
+            self.actions.push_back(Action::StorePeers { peers });
+        }
+    }
+
+    fn site_name(&self, site: Site) -> String {
+        match self.sites.peer(site) {
+            Some(peer) => self.peer_name(&peer),
+            None => "this router".to_owned(),
+        }
+    }
+
+    fn peer_name(&self, peer: &PeerId) -> String {
+        match self.mesh.store().router(peer) {
+            Some(record) => record.display_name(peer),
+            None => peer.default_name(),
+        }
+    }
+
+    fn heard(&mut self, peer: PeerId) -> Arc<Heard> {
+        Arc::clone(self.heard.entry(peer).or_default())
+    }
+
+    fn refuse(&mut self, reason: &'static str) {
+        *self.refusals.entry(reason).or_default() += 1;
+    }
+
+    fn push_event(&mut self, event: Event) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        } else {
+            self.refuse("events_dropped");
+        }
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router")
+            .field("peer", &self.peer_id())
+            .field("boot_id", &self.boot_id())
+            .field("fib_version", &self.fib_version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The first flood sequence number of a boot: always ahead of the former boot's, since floods are policed far
+/// below 2^16 a second (design.md section 6).
+fn first_flood_sequence(boot_id: u64) -> u64 {
+    (boot_id << 16) & ((1 << 48) - 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! What goes into a router from its user, and what comes out of it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use smoltcp::wire::EthernetAddress;
+use weave_crypto::PeerId;
+use weave_mesh::{ConnId, Target};
+
+use crate::timer::Timer;
+
+/// A command of the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Connect to this peer, and keep trying.
+    Connect(Target),
+    /// Connect to it no longer; a link that stands stays while gossip wants it.
+    Forget(Target),
+    /// Say goodbye to all neighbours. Drain the actions afterwards, then drop the router.
+    Shutdown,
+}
+
+/// What the I/O side is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Look a target's name up; answer with `handle_resolved`.
+    Resolve {
+        /// The target.
+        target: Target,
+    },
+    /// Open a TCP stream; answer with `handle_opened` or `handle_closed`.
+    Dial {
+        /// The stream's id from now on.
+        conn: ConnId,
+        /// Where to.
+        remote: SocketAddr,
+    },
+    /// Write to a stream.
+    Write {
+        /// The stream.
+        conn: ConnId,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Close a stream after what was written; nothing more of it comes in.
+    Close {
+        /// The stream.
+        conn: ConnId,
+    },
+    /// Send one UDP datagram from the router's port.
+    SendPacket {
+        /// Where to.
+        remote: SocketAddr,
+        /// The datagram.
+        bytes: Vec<u8>,
+    },
+    /// Store this boot id, so that the next start is ahead of it.
+    StoreBootId {
+        /// The boot id.
+        boot_id: u64,
+    },
+    /// Store these addresses, to be dialled after a restart.
+    StorePeers {
+        /// The addresses.
+        peers: Vec<SocketAddr>,
+    },
+}
+
+/// What happened, for the log: `Display` is one sentence.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A link stands.
+    LinkUp {
+        /// The neighbour.
+        peer: PeerId,
+        /// Its name.
+        name: String,
+    },
+    /// A link ended.
+    LinkDown {
+        /// The neighbour.
+        peer: PeerId,
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A MAC address moved.
+    MacMoved {
+        /// The address.
+        mac: EthernetAddress,
+        /// The router where it lived.
+        from: String,
+        /// The router where it lives.
+        to: String,
+    },
+    /// A record under our identity came from a later boot than ours: we went above it.
+    BootIdRaised {
+        /// The new boot id.
+        boot_id: u64,
+    },
+    /// Another stream between the same two processes carries a link now.
+    LinkMoved {
+        /// The neighbour.
+        peer: PeerId,
+        /// Its name.
+        name: String,
+    },
+    /// An attempt to connect failed; it is tried again.
+    ConnectFailed {
+        /// What the user gave, or the address from a record.
+        to: String,
+        /// Why.
+        reason: String,
+    },
+    /// An address led back to this router; it is left alone for 10 min.
+    ConnectedToSelf {
+        /// The address.
+        remote: SocketAddr,
+    },
+}
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// For finding faults.
+    Debug,
+    /// Part of the ordinary course.
+    Info,
+    /// Somebody should look at it.
+    Warn,
+}
+
+impl Event {
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::LinkUp { .. } | Self::LinkDown { .. } | Self::ConnectFailed { .. } => Level::Info,
+            Self::BootIdRaised { .. } => Level::Warn,
+            Self::MacMoved { .. } | Self::LinkMoved { .. } | Self::ConnectedToSelf { .. } => {
+                Level::Debug
+            }
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LinkUp { name, .. } => write!(f, "link to {name} is up"),
+            Self::LinkDown { name, reason, .. } => write!(f, "link to {name} is down: {reason}"),
+            Self::MacMoved { mac, from, to } => write!(f, "{mac} moved from {from} to {to}"),
+            Self::BootIdRaised { boot_id } => {
+                write!(
+                    f,
+                    "met a later start of this identity; boot id is now {boot_id}"
+                )
+            }
+            Self::LinkMoved { name, .. } => {
+                write!(f, "another TCP stream carries the link to {name}")
+            }
+            Self::ConnectFailed { to, reason } => write!(f, "cannot connect to {to}: {reason}"),
+            Self::ConnectedToSelf { remote } => write!(f, "{remote} is this router itself"),
+        }
+    }
+}
+
+/// What a wake-up of the router is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouterWake {
+    /// The mesh asks for it.
+    Mesh(weave_mesh::WakeReason),
+    /// Routes are to be computed.
+    Routes,
+    /// A tunnel message goes again, or keys are due.
+    Tunnels,
+    /// MAC addresses age.
+    Housekeeping,
+    /// Peers to rejoin are to be stored.
+    StorePeers,
+}
+
+impl From<Timer> for RouterWake {
+    fn from(timer: Timer) -> Self {
+        match timer {
+            Timer::Routes => Self::Routes,
+            Timer::Tunnels => Self::Tunnels,
+            Timer::Housekeeping => Self::Housekeeping,
+            Timer::StorePeers => Self::StorePeers,
+        }
+    }
+}
+
+/// Milliseconds, as status shows them.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,145 @@
+//! Builds the forwarding snapshot from links, routes and keys.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weave_crypto::PeerId;
+
+use super::Router;
+use crate::fib::{Fib, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
+use crate::routes::PathTree;
+
+impl Router {
+    /// The snapshot of this moment. Costs a shortest-path tree for each router, so it is built only after
+    /// changes.
+    pub(super) fn build_fib(&mut self) -> Fib {
+        let own = self.peer_id();
+        let mut fib = Fib::empty(self.epoch, own.short_id(), 0);
+        fib.version = self.fib_version;
+        fib.flood_sequence = Arc::clone(&self.flood_sequence);
+
+        let usable: Vec<(PeerId, SocketAddr, [u8; 6], [u8; 6], u16)> = self
+            .mesh
+            .links()
+            .filter(|link| link.udp_is_up())
+            .filter_map(|link| {
+                let remote = link.udp_remote()?;
+                Some((
+                    link.peer(),
+                    remote,
+                    link.tag_in(),
+                    link.tag_out()?,
+                    link.path_mtu_bytes(),
+                ))
+            })
+            .collect();
+        let mut indexes: BTreeMap<PeerId, NeighbourIndex> = BTreeMap::new();
+        for (peer, remote, tag_in, tag_out, path_mtu_bytes) in usable {
+            let Some(site) = self.sites.site(&peer) else {
+                continue;
+            };
+            let Ok(number) = u16::try_from(fib.neighbours.len()) else {
+                break;
+            };
+            let index = NeighbourIndex(number);
+            indexes.insert(peer, index);
+            fib.tags.insert(tag_in, index);
+            let heard = self.heard(peer);
+            fib.neighbours.push(Neighbour {
+                site,
+                remote,
+                tag: tag_out,
+                keys: self.tunnels.sealing(&peer).cloned(),
+                heard,
+                packet_bytes_max: usize::from(path_mtu_bytes),
+            });
+        }
+
+        self.add_sites(&mut fib, &indexes);
+        let receivers: Vec<(PeerId, Arc<weave_crypto::TunnelKeys>)> = self
+            .tunnels
+            .opening()
+            .map(|(peer, keys)| (peer, Arc::clone(keys)))
+            .collect();
+        for (peer, keys) in receivers {
+            let Some(site) = self.sites.site(&peer) else {
+                continue;
+            };
+            let receiver = Receiver {
+                site,
+                neighbour: indexes.get(&peer).copied(),
+                heard: self.heard(peer),
+                keys,
+            };
+            fib.receivers.insert(receiver.keys.local_index(), receiver);
+        }
+        fib.floods = self.flood_trees(&indexes);
+        fib
+    }
+
+    fn add_sites(&self, fib: &mut Fib, indexes: &BTreeMap<PeerId, NeighbourIndex>) {
+        fib.sites = vec![None; self.sites.bound()];
+        for (peer, site) in self.sites.iter() {
+            let node = self
+                .topology
+                .number(&peer)
+                .and_then(|number| self.tree.node(number));
+            let next = self
+                .next_hop(&peer)
+                .and_then(|next| indexes.get(&next).map(|index| (next, *index)));
+            let next_hop = next.map(|(next, index)| {
+                if next == peer {
+                    NextHop::Direct(index)
+                } else {
+                    NextHop::Relay(index)
+                }
+            });
+            let path_mtu_bytes = node.map_or(0, |node| node.path_mtu_bytes);
+            let route = SiteRoute {
+                destination: peer.short_id(),
+                keys: self.tunnels.sealing(&peer).cloned(),
+                next_hop,
+                packet_bytes_max: match next_hop {
+                    Some(NextHop::Relay(_)) => usize::from(path_mtu_bytes),
+                    Some(NextHop::Direct(index)) => fib
+                        .neighbour(index)
+                        .map_or(0, |neighbour| neighbour.packet_bytes_max),
+                    None => 0,
+                },
+            };
+            if let Some((_, index)) = next {
+                fib.relays.insert(route.destination, index);
+            }
+            fib.origins.insert(route.destination, site);
+            fib.sites[site.index()] = Some(route);
+        }
+    }
+
+    /// For each origin that is reached, the neighbours to which this router passes its floods on.
+    fn flood_trees(
+        &self,
+        indexes: &BTreeMap<PeerId, NeighbourIndex>,
+    ) -> HashMap<weave_crypto::ShortId, Vec<NeighbourIndex>> {
+        let routers = self.topology.routers();
+        let Some(own) = self.topology.number(&self.peer_id()) else {
+            return HashMap::new();
+        };
+        self.tree
+            .reached()
+            .map(|(origin, _)| {
+                let children = |tree: &PathTree| {
+                    tree.children(own)
+                        .filter_map(|child| indexes.get(routers.get(child)?).copied())
+                        .collect()
+                };
+                let passed_to = if origin == own {
+                    children(&self.tree)
+                } else {
+                    children(&PathTree::new(&self.topology, origin))
+                };
+                (routers[origin].short_id(), passed_to)
+            })
+            .collect()
+    }
+}

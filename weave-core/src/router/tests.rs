@@ -1,0 +1,490 @@
+//! Whole routers with their forwarders, joined in memory, in virtual time. Faults, scenarios and hosts with real
+//! stacks are the simulator's; this shows that the parts of this crate fit together.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use weave_crypto::NetworkId;
+
+use super::*;
+use crate::{
+    BUFFER_BYTES, Batch, EthernetAddress, Forwarder, ForwarderConfig, FrameCaps, FrameMeta,
+    Notices, Output, PacketCaps, PacketMeta, Progress, View,
+};
+
+#[test]
+fn two_routers_meet_and_a_frame_crosses_both_ways() {
+    let mut net = Net::new(&["a", "b"]);
+    net.connect(0, 1);
+    net.run(Duration::from_millis(300));
+    assert!(net.nodes.iter().all(|node| {
+        node.router
+            .status(net.now, Default::default())
+            .verdict()
+            .healthy
+    }));
+
+    net.send(0, &frame(mac(1), EthernetAddress::BROADCAST, b"who has"));
+    net.run(Duration::from_millis(10));
+    assert_eq!(
+        net.received(1),
+        [frame(mac(1), EthernetAddress::BROADCAST, b"who has")]
+    );
+    net.send(1, &frame(mac(2), mac(1), b"i have"));
+    net.run(Duration::from_millis(10));
+    assert_eq!(net.received(0), [frame(mac(2), mac(1), b"i have")]);
+}
+
+#[test]
+fn the_first_frame_crosses_within_a_second_of_the_second_start() {
+    let mut net = Net::new(&["a", "b"]);
+    let started = net.now;
+    net.connect(0, 1);
+    while net.received(1).is_empty() {
+        assert!(net.now - started < Duration::from_secs(1));
+        net.send(0, &frame(mac(1), EthernetAddress::BROADCAST, b"hello"));
+        net.run(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_relay_passes_unicast_on_without_reading_it() {
+    let mut net = Net::new(&["a", "b", "c"]);
+    net.cut.push((0, 2));
+    net.connect(0, 1);
+    net.connect(2, 1);
+    net.run(Duration::from_secs(3));
+    let route = net.nodes[0]
+        .router
+        .status(net.now, Default::default())
+        .routes;
+    assert!(
+        route.iter().any(|route| route.hops == 2 && !route.direct),
+        "{route:?}"
+    );
+
+    // Both addresses are learnt from floods; then unicast is sealed between the edges.
+    net.send(0, &frame(mac(1), EthernetAddress::BROADCAST, b"hello"));
+    net.run(Duration::from_millis(10));
+    net.send(2, &frame(mac(3), mac(1), b"marker"));
+    net.run(Duration::from_secs(1));
+    assert_eq!(
+        net.received(0),
+        [frame(mac(3), mac(1), b"marker")],
+        "the first waits for its tunnel"
+    );
+    assert!(net.nodes[1].forwarder.stats().packets_relayed > 0);
+    assert_eq!(
+        net.received(1).len(),
+        1,
+        "the relay's own port got the flood, not the unicast frame"
+    );
+}
+
+#[test]
+fn a_restarted_router_gets_new_tunnels_at_once() {
+    let mut net = Net::new(&["a", "b"]);
+    net.connect(0, 1);
+    net.run(Duration::from_secs(1));
+    net.restart(1);
+    net.connect(1, 0);
+    net.run(Duration::from_secs(1));
+    net.send(0, &frame(mac(1), EthernetAddress::BROADCAST, b"again"));
+    net.run(Duration::from_millis(10));
+    assert_eq!(net.received(1).len(), 1);
+}
+
+#[test]
+fn tunnels_in_use_get_new_keys_and_idle_ones_do_not() {
+    let mut net = Net::new(&["a", "b"]);
+    net.connect(0, 1);
+    net.run(Duration::from_secs(1));
+    let peer = net.nodes[1].router.peer_id();
+    let index = |net: &Net| {
+        net.nodes[0]
+            .router
+            .tunnels
+            .sealing(&peer)
+            .unwrap()
+            .local_index()
+    };
+    let first = index(&net);
+    // Probes use it.
+    net.run(Duration::from_secs(125));
+    assert_ne!(index(&net), first);
+    net.send(0, &frame(mac(1), EthernetAddress::BROADCAST, b"new keys"));
+    net.run(Duration::from_millis(10));
+    assert_eq!(net.received(1).len(), 1);
+}
+
+#[test]
+fn a_wake_up_is_never_asked_for_twice_in_vain() {
+    let mut net = Net::new(&["a", "b"]);
+    net.connect(0, 1);
+    net.run(Duration::from_secs(60));
+    // Probes each second both ways, a digest each half minute, and little else.
+    assert!(
+        net.wake_ups < 60 * 2 * 8,
+        "{} wake-ups in a minute of idling",
+        net.wake_ups
+    );
+}
+
+fn frame(source: EthernetAddress, destination: EthernetAddress, payload: &[u8]) -> Vec<u8> {
+    let mut frame = [
+        destination.as_bytes(),
+        source.as_bytes(),
+        &[0x88, 0xb6],
+        payload,
+    ]
+    .concat();
+    frame.resize(60, 0);
+    frame
+}
+
+fn mac(number: u8) -> EthernetAddress {
+    EthernetAddress([2, 0, 0, 0, 0, number])
+}
+
+struct Node {
+    router: Router,
+    forwarder: Forwarder,
+    fib: Arc<Fib>,
+    address: SocketAddr,
+    boot_id: u64,
+    received: Vec<Vec<u8>>,
+}
+
+/// What is on its way: to whom, from whom, what. A delay of 1 ms each way.
+enum Event {
+    Opened(ConnId, SocketAddr, bool),
+    Bytes(ConnId, Vec<u8>),
+    Closed(ConnId, CloseReason),
+    Packet(SocketAddr, Vec<u8>),
+}
+
+struct Net {
+    now: Instant,
+    nodes: Vec<Node>,
+    queue: VecDeque<(Instant, usize, Event)>,
+    /// Each stream's ends: node and its id there.
+    streams: Vec<[(usize, ConnId); 2]>,
+    cut: Vec<(usize, usize)>,
+    accepted: u64,
+    wake_ups: usize,
+}
+
+impl Net {
+    fn new(names: &[&str]) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "a test's base instant")]
+        let now = Instant::now();
+        let nodes = names
+            .iter()
+            .enumerate()
+            .map(|(number, name)| node(now, number, name, 1))
+            .collect();
+        Self {
+            now,
+            nodes,
+            queue: VecDeque::new(),
+            streams: Vec::new(),
+            cut: Vec::new(),
+            accepted: 0,
+            wake_ups: 0,
+        }
+    }
+
+    fn connect(&mut self, from: usize, to: usize) {
+        let target = self.nodes[to].address.to_string().parse().unwrap();
+        self.nodes[from]
+            .router
+            .handle_command(self.now, Command::Connect(target));
+        self.drain(from);
+    }
+
+    fn restart(&mut self, number: usize) {
+        for ends in std::mem::take(&mut self.streams) {
+            for (end, conn) in ends {
+                if end != number && ends.iter().any(|(other, _)| *other == number) {
+                    self.queue
+                        .push_back((self.now, end, Event::Closed(conn, CloseReason::Reset)));
+                }
+            }
+        }
+        self.queue.retain(|(_, to, _)| *to != number);
+        let boot_id = self.nodes[number].boot_id + 1;
+        self.nodes[number] = node(self.now, number, "again", boot_id);
+    }
+
+    fn send(&mut self, from: usize, frame: &[u8]) {
+        let node = &mut self.nodes[from];
+        let mut rx = Batch::<FrameMeta>::new(1, BUFFER_BYTES);
+        assert!(rx.free().unwrap().append(frame));
+        rx.commit(FrameMeta::default());
+        let mut out = Buffers::new();
+        let view = View {
+            fib: &node.fib,
+            macs: node.router.macs(),
+        };
+        let progress = node
+            .forwarder
+            .handle_frames(self.now, view, &mut rx, &mut out.output());
+        assert_eq!(progress, Progress::Done);
+        self.finish(from, out);
+    }
+
+    fn received(&mut self, number: usize) -> Vec<Vec<u8>> {
+        self.nodes[number].received.clone()
+    }
+
+    /// Lets virtual time pass.
+    fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let event = self.queue.iter().map(|(at, ..)| *at).min();
+            let timer = self
+                .nodes
+                .iter()
+                .filter_map(|node| node.router.poll_timeout())
+                .map(|(at, _)| at)
+                .min();
+            let Some(at) = event.into_iter().chain(timer).min().filter(|at| *at <= end) else {
+                break;
+            };
+            self.now = self.now.max(at);
+            for number in 0..self.nodes.len() {
+                if self.nodes[number]
+                    .router
+                    .poll_timeout()
+                    .is_some_and(|(at, _)| at <= self.now)
+                {
+                    self.wake_ups += 1;
+                    self.nodes[number].router.handle_timeout(self.now);
+                    self.drain(number);
+                }
+            }
+            let due: Vec<_> = self
+                .queue
+                .iter()
+                .position(|(at, ..)| *at <= self.now)
+                .into_iter()
+                .collect();
+            for position in due {
+                let (_, number, event) = self.queue.remove(position).unwrap();
+                self.deliver(number, event);
+            }
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self, number: usize, event: Event) {
+        let now = self.now;
+        let node = &mut self.nodes[number];
+        match event {
+            Event::Opened(conn, remote, dialled) => {
+                node.router.handle_opened(now, conn, remote, dialled)
+            }
+            Event::Bytes(conn, bytes) => node.router.handle_bytes(now, conn, &bytes),
+            Event::Closed(conn, reason) => node.router.handle_closed(now, conn, reason),
+            Event::Packet(remote, bytes) => {
+                let mut rx = Batch::<PacketMeta>::new(1, BUFFER_BYTES);
+                assert!(rx.free().unwrap().append(&bytes));
+                rx.commit(PacketMeta::single(remote, bytes.len()));
+                let mut out = Buffers::new();
+                let view = View {
+                    fib: &node.fib,
+                    macs: node.router.macs(),
+                };
+                let progress = node
+                    .forwarder
+                    .handle_packets(now, view, &mut rx, &mut out.output());
+                assert_eq!(progress, Progress::Done);
+                self.finish(number, out);
+                return;
+            }
+        }
+        self.drain(number);
+    }
+
+    /// Takes what a forwarder put out.
+    fn finish(&mut self, number: usize, mut out: Buffers) {
+        let from = self.nodes[number].address;
+        while let Some((run, meta)) = out.packets.front() {
+            for packet in run.chunks(meta.segment_bytes) {
+                self.transmit(number, from, meta.remote, packet.to_vec());
+            }
+            out.packets.pop();
+        }
+        while let Some((frame, _)) = out.frames.front() {
+            self.nodes[number].received.push(frame.to_vec());
+            out.frames.pop();
+        }
+        while let Some(notice) = out.notices.pop() {
+            self.nodes[number].router.handle_notice(self.now, notice);
+        }
+        self.drain(number);
+    }
+
+    fn drain(&mut self, number: usize) {
+        let from = self.nodes[number].address;
+        while let Some(action) = self.nodes[number].router.poll_action() {
+            let at = self.now + Duration::from_millis(1);
+            match action {
+                Action::Resolve { target } => {
+                    let addresses = vec![target.to_string().parse().unwrap()];
+                    self.nodes[number]
+                        .router
+                        .handle_resolved(self.now, &target, Ok(addresses));
+                }
+                Action::Dial { conn, remote } => {
+                    let to = self.nodes.iter().position(|node| node.address == remote);
+                    match to.filter(|to| !self.is_cut(number, *to)) {
+                        Some(to) => {
+                            self.accepted += 1;
+                            let accepted = ConnId::accepted(self.accepted);
+                            self.streams.push([(number, conn), (to, accepted)]);
+                            self.queue
+                                .push_back((at, to, Event::Opened(accepted, from, false)));
+                            self.queue
+                                .push_back((at, number, Event::Opened(conn, remote, true)));
+                        }
+                        None => {
+                            let event = Event::Closed(conn, CloseReason::Refused);
+                            self.queue.push_back((at, number, event));
+                        }
+                    }
+                }
+                Action::Write { conn, bytes } => {
+                    if let Some((to, conn)) = self.other_end(number, conn) {
+                        self.queue.push_back((at, to, Event::Bytes(conn, bytes)));
+                    }
+                }
+                Action::Close { conn } => {
+                    if let Some((to, other)) = self.other_end(number, conn) {
+                        self.queue
+                            .push_back((at, to, Event::Closed(other, CloseReason::Finished)));
+                    }
+                    self.streams.retain(|ends| !ends.contains(&(number, conn)));
+                }
+                Action::SendPacket { remote, bytes } => self.transmit(number, from, remote, bytes),
+                Action::StoreBootId { .. } | Action::StorePeers { .. } => {}
+            }
+        }
+        let mut output = Buffers::new();
+        let node = &mut self.nodes[number];
+        let mut changed = false;
+        while let Some(fib) = node.router.poll_fib() {
+            node.fib = fib;
+            changed = true;
+            let view = View {
+                fib: &node.fib,
+                macs: node.router.macs(),
+            };
+            let progress = node
+                .forwarder
+                .handle_snapshot(self.now, view, &mut output.output());
+            assert_eq!(progress, Progress::Done);
+        }
+        while node.router.poll_event().is_some() {}
+        if changed {
+            self.finish(number, output);
+        }
+    }
+
+    fn transmit(&mut self, number: usize, from: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) {
+        let to = self.nodes.iter().position(|node| node.address == remote);
+        if let Some(to) = to.filter(|to| !self.is_cut(number, *to)) {
+            let at = self.now + Duration::from_millis(1);
+            self.queue.push_back((at, to, Event::Packet(from, bytes)));
+        }
+    }
+
+    fn other_end(&self, number: usize, conn: ConnId) -> Option<(usize, ConnId)> {
+        let ends = self
+            .streams
+            .iter()
+            .find(|ends| ends.contains(&(number, conn)))?;
+        ends.iter().find(|end| **end != (number, conn)).copied()
+    }
+
+    fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.cut.contains(&(a, b)) || self.cut.contains(&(b, a))
+    }
+}
+
+struct Buffers {
+    packets: Batch<PacketMeta>,
+    frames: Batch<FrameMeta>,
+    notices: Notices,
+}
+
+impl Buffers {
+    fn new() -> Self {
+        Self {
+            packets: Batch::new(64, BUFFER_BYTES),
+            frames: Batch::new(16, BUFFER_BYTES),
+            notices: Notices::new(),
+        }
+    }
+
+    fn output(&mut self) -> Output<'_> {
+        Output {
+            packets: &mut self.packets,
+            frames: &mut self.frames,
+            notices: &mut self.notices,
+        }
+    }
+}
+
+fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
+    let seed = [number as u8 + 1; 32];
+    let identity = Arc::new(Identity::from_seed(seed));
+    let address = SocketAddr::from(([198, 18, 0, number as u8 + 1], 6783));
+    let config = Config {
+        mesh: MeshConfig {
+            network: NetworkId::from_name("test"),
+            name: Some(name.to_owned()),
+            nickname: name.to_owned(),
+            listen_port: address.port(),
+            targets: Vec::new(),
+            discovery: true,
+            conn_limit: 32,
+            aes: true,
+        },
+        network_name: "test".to_owned(),
+        version: "0".to_owned(),
+        frame_port: Some("memory".to_owned()),
+        underlay_mtu_bytes: 1500,
+        mtu_bytes: 1390,
+    };
+    let macs = Arc::new(MacTable::new(1024, now, 7));
+    let local = identity.peer_id().short_id();
+    let unix_time = Duration::from_secs(boot_id);
+    let seed = [number as u8 + 101 + boot_id as u8; 32];
+    let mut router = Router::new(config, identity, seed, now, unix_time, boot_id, macs);
+    router.handle_local_addresses(now, vec![address.ip()]);
+    let caps = FrameCaps {
+        frame_bytes_max: 1514,
+        segmentation: false,
+        checksum: false,
+    };
+    let forwarder = Forwarder::new(ForwarderConfig {
+        frame_caps: caps,
+        packet_caps: PacketCaps {
+            gso_segments_max: 64,
+            gro: true,
+            dont_fragment: true,
+        },
+        has_port: true,
+        epoch: now,
+    });
+    let fib = Arc::new(Fib::empty(now, local, 0));
+    Node {
+        router,
+        forwarder,
+        fib,
+        address,
+        boot_id,
+        received: Vec::new(),
+    }
+}

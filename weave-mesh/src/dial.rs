@@ -1,0 +1,433 @@
+//! Whom to dial, when, and at which address.
+//!
+//! Each wish (a target of the user's, a peer met in records) has rounds: a round tries the
+//! addresses one after the other, 250 ms apart, and the next round starts a back-off after the
+//! start of this one. The first to reach the peer ends it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, RngExt};
+use weave_crypto::PeerId;
+
+use crate::conn::ConnId;
+use crate::error::FailReason;
+use crate::target::Target;
+
+/// Most targets. More would be a peer list, which records are for.
+pub const TARGETS_MAX: usize = 256;
+/// Most connections being opened or set up at once by this router.
+pub const DIALS_MAX: usize = 32;
+
+/// Most addresses of one wish that a round tries.
+const ADDRESSES_MAX: usize = 32;
+/// Between addresses of one wish (RFC 8305 section 5).
+const ADDRESS_DELAY: Duration = Duration::from_millis(250);
+/// First back-off, start to start, × 1.5 each time, ± 20 %.
+const BACK_OFF_MIN: Duration = Duration::from_millis(500);
+/// Longest back-off for targets and neighbours lost lately.
+const BACK_OFF_MAX_NEAR: Duration = Duration::from_secs(3);
+/// Longest back-off for others.
+const BACK_OFF_MAX_FAR: Duration = Duration::from_secs(60);
+/// Steps after which the longest back-off is reached.
+const STEPS_MAX: u32 = 16;
+/// A neighbour lost this long ago is as good as a target.
+const LOST_LATELY: Duration = Duration::from_secs(600);
+/// A link that lived this long was worth being dialled again at once.
+const LIVED: Duration = Duration::from_secs(3);
+/// How much later the router with the larger id dials a peer met in records.
+const LARGER_WAITS: Duration = Duration::from_millis(1500);
+/// How long an address that leads to ourselves is left alone.
+const SELF_FOR: Duration = Duration::from_secs(600);
+/// Addresses that lead to ourselves remembered at most.
+const SELF_MAX: usize = 64;
+/// A resolver that says nothing for this long is asked again.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A wish to be connected.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    Target(Target),
+    Peer(PeerId),
+}
+
+/// What a user sees of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetStatus {
+    /// What the user gave.
+    pub target: Target,
+    /// How it stands.
+    pub state: TargetState,
+    /// Why the last attempt failed, since it was last connected.
+    pub last_error: Option<FailReason>,
+}
+
+/// How a target stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TargetState {
+    /// A link to this peer stands.
+    Connected(PeerId),
+    /// Its name is being resolved.
+    Resolving,
+    /// A connection is being opened or set up.
+    Dialling,
+    /// Tried again at this time.
+    Waiting(Instant),
+    /// It leads to this router itself.
+    Itself,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DialStep {
+    Resolve(Target),
+    Dial(Purpose, SocketAddr),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Dialler {
+    wishes: BTreeMap<Purpose, Wish>,
+    attempts: BTreeMap<ConnId, (Purpose, SocketAddr)>,
+    own_addresses: BTreeMap<SocketAddr, Instant>,
+}
+
+#[derive(Debug)]
+struct Wish {
+    step: u32,
+    /// Start of the next round.
+    next_at: Instant,
+    /// Addresses that this round has not tried yet.
+    queue: VecDeque<SocketAddr>,
+    next_address_at: Instant,
+    resolving_until: Option<Instant>,
+    /// Who was found there.
+    peer: Option<PeerId>,
+    lost_at: Option<Instant>,
+    last_error: Option<FailReason>,
+    is_self_until: Option<Instant>,
+    /// Of a peer: what its record says.
+    boot_id: u64,
+    addresses: Vec<SocketAddr>,
+    /// The address that worked last, tried first.
+    working: Option<SocketAddr>,
+}
+
+impl Wish {
+    fn new(next_at: Instant) -> Self {
+        Self {
+            step: 0,
+            next_at,
+            queue: VecDeque::new(),
+            next_address_at: next_at,
+            resolving_until: None,
+            peer: None,
+            lost_at: None,
+            last_error: None,
+            is_self_until: None,
+            boot_id: 0,
+            addresses: Vec::new(),
+            working: None,
+        }
+    }
+
+    fn is_satisfied(&self, now: Instant, is_linked: &dyn Fn(&PeerId) -> bool) -> bool {
+        self.peer.as_ref().is_some_and(is_linked)
+            || self.is_self_until.is_some_and(|until| now < until)
+    }
+}
+
+impl Dialler {
+    /// Adds a target, or has one that is there dialled at once. Returns false if there are
+    /// [`TARGETS_MAX`] others.
+    pub(crate) fn add_target(&mut self, now: Instant, target: Target) -> bool {
+        let purpose = Purpose::Target(target);
+        if let Some(wish) = self.wishes.get_mut(&purpose) {
+            wish.step = 0;
+            wish.next_at = now;
+            wish.is_self_until = None;
+            return true;
+        }
+        if self.targets().count() >= TARGETS_MAX {
+            return false;
+        }
+        self.wishes.insert(purpose, Wish::new(now));
+        true
+    }
+
+    /// Removes a target; returns who was found there, `None` if it is no target.
+    pub(crate) fn remove_target(&mut self, target: &Target) -> Option<Option<PeerId>> {
+        let wish = self.wishes.remove(&Purpose::Target(target.clone()))?;
+        Some(wish.peer)
+    }
+
+    /// Connections under way for a purpose.
+    pub(crate) fn attempts_for(&self, purpose: &Purpose) -> Vec<ConnId> {
+        self.attempts
+            .iter()
+            .filter(|(_, (of, _))| of == purpose)
+            .map(|(conn, _)| *conn)
+            .collect()
+    }
+
+    /// Wishes for links to exactly these peers, by what their records say; targets are left alone.
+    pub(crate) fn set_peers(
+        &mut self,
+        now: Instant,
+        own: &PeerId,
+        peers: &BTreeMap<PeerId, (u64, Vec<SocketAddr>)>,
+    ) {
+        self.wishes.retain(|purpose, _| match purpose {
+            Purpose::Target(_) => true,
+            Purpose::Peer(peer) => peers.contains_key(peer),
+        });
+        for (peer, (boot_id, addresses)) in peers {
+            let first_at = now + patience_of_larger(own, peer);
+            let wish = self
+                .wishes
+                .entry(Purpose::Peer(*peer))
+                .or_insert_with(|| Wish::new(first_at));
+            wish.peer = Some(*peer);
+            if wish.boot_id != *boot_id || wish.addresses != *addresses {
+                if wish.boot_id != 0 {
+                    wish.step = 0;
+                    wish.next_at = wish.next_at.min(first_at);
+                }
+                wish.boot_id = *boot_id;
+                wish.addresses.clone_from(addresses);
+                wish.addresses.truncate(ADDRESSES_MAX);
+            }
+        }
+    }
+
+    /// The resolver's answer. Returns the failure to report.
+    pub(crate) fn handle_resolved(
+        &mut self,
+        now: Instant,
+        target: &Target,
+        result: Result<Vec<SocketAddr>, String>,
+    ) -> Option<FailReason> {
+        let wish = self.wishes.get_mut(&Purpose::Target(target.clone()))?;
+        wish.resolving_until.take()?;
+        let reason = match result {
+            Ok(addresses) if !addresses.is_empty() => {
+                wish.queue = addresses.into_iter().take(ADDRESSES_MAX).collect();
+                wish.next_address_at = now;
+                return None;
+            }
+            Ok(_) => FailReason::Resolve("no address".into()),
+            Err(message) => FailReason::Resolve(message),
+        };
+        wish.last_error = Some(reason.clone());
+        Some(reason)
+    }
+
+    /// What is due. The caller gives each dialled address a connection by [`Dialler::started`].
+    pub(crate) fn next_step(
+        &mut self,
+        now: Instant,
+        is_linked: &dyn Fn(&PeerId) -> bool,
+        random: &mut impl Rng,
+    ) -> Option<DialStep> {
+        self.own_addresses.retain(|_, until| now < *until);
+        let busy: BTreeSet<&Purpose> = self.attempts.values().map(|(of, _)| of).collect();
+        for (purpose, wish) in &mut self.wishes {
+            if wish.is_satisfied(now, is_linked) {
+                wish.queue.clear();
+                continue;
+            }
+            let is_resolving = wish.resolving_until.is_some_and(|until| now < until);
+            let is_round_over = wish.queue.is_empty() && !is_resolving && !busy.contains(purpose);
+            if is_round_over && now >= wish.next_at {
+                let is_near = matches!(purpose, Purpose::Target(_))
+                    || wish.lost_at.is_some_and(|at| now < at + LOST_LATELY);
+                wish.next_at = now + back_off(wish.step, is_near, random);
+                wish.step = (wish.step + 1).min(STEPS_MAX);
+                wish.next_address_at = now;
+                match purpose {
+                    Purpose::Target(target) => match target.socket() {
+                        Some(socket) => wish.queue.push_back(socket),
+                        None => {
+                            wish.resolving_until = Some(now + RESOLVE_TIMEOUT);
+                            return Some(DialStep::Resolve(target.clone()));
+                        }
+                    },
+                    Purpose::Peer(_) => {
+                        let mut tried = BTreeSet::new();
+                        let all = wish.working.iter().chain(&wish.addresses);
+                        wish.queue = all.copied().filter(|to| tried.insert(*to)).collect();
+                    }
+                }
+            }
+            if self.attempts.len() >= DIALS_MAX {
+                continue;
+            }
+            while now >= wish.next_address_at
+                && let Some(remote) = wish.queue.pop_front()
+            {
+                let is_under_way = self.attempts.values().any(|(_, to)| *to == remote);
+                if is_under_way || self.own_addresses.contains_key(&remote) {
+                    continue;
+                }
+                wish.next_address_at = now + ADDRESS_DELAY;
+                return Some(DialStep::Dial(purpose.clone(), remote));
+            }
+        }
+        None
+    }
+
+    /// A connection is being opened.
+    pub(crate) fn started(&mut self, conn: ConnId, purpose: Purpose, remote: SocketAddr) {
+        self.attempts.insert(conn, (purpose, remote));
+    }
+
+    /// A connection led to a peer to which there is a link now, by it or by another stream.
+    pub(crate) fn reached(&mut self, conn: ConnId, peer: PeerId) {
+        let Some((purpose, remote)) = self.attempts.remove(&conn) else {
+            return;
+        };
+        if let Some(wish) = self.wishes.get_mut(&purpose) {
+            wish.peer = Some(peer);
+            wish.working = Some(remote);
+            wish.last_error = None;
+            wish.queue.clear();
+        }
+        if let Some(wish) = self.wishes.get_mut(&Purpose::Peer(peer)) {
+            wish.working = Some(remote);
+        }
+    }
+
+    /// A connection led nowhere. Returns what it was for.
+    pub(crate) fn failed(
+        &mut self,
+        conn: ConnId,
+        reason: &FailReason,
+    ) -> Option<(Purpose, SocketAddr)> {
+        let (purpose, remote) = self.attempts.remove(&conn)?;
+        if let Some(wish) = self.wishes.get_mut(&purpose) {
+            wish.last_error = Some(reason.clone());
+            if wish.working == Some(remote) {
+                wish.working = None;
+            }
+        }
+        Some((purpose, remote))
+    }
+
+    /// A connection led back to this router.
+    pub(crate) fn led_to_self(&mut self, now: Instant, conn: ConnId, remote: SocketAddr) {
+        if self.own_addresses.len() < SELF_MAX {
+            self.own_addresses.insert(remote, now + SELF_FOR);
+        }
+        if let Some((purpose, _)) = self.attempts.remove(&conn)
+            && let Some(wish) = self.wishes.get_mut(&purpose)
+            && matches!(purpose, Purpose::Target(_))
+            && wish.queue.is_empty()
+        {
+            wish.is_self_until = Some(now + SELF_FOR);
+            wish.last_error = Some(FailReason::Itself);
+        }
+    }
+
+    /// A link that came up at `since` lost its stream, or went down: it is wanted again.
+    pub(crate) fn link_lost(&mut self, now: Instant, own: &PeerId, peer: &PeerId, since: Instant) {
+        for (purpose, wish) in &mut self.wishes {
+            if wish.peer.as_ref() != Some(peer) {
+                continue;
+            }
+            wish.lost_at = Some(now);
+            if now >= since + LIVED {
+                wish.step = 0;
+                let patience = match purpose {
+                    Purpose::Target(_) => Duration::ZERO,
+                    Purpose::Peer(peer) => patience_of_larger(own, peer),
+                };
+                wish.next_at = now + patience;
+            }
+        }
+    }
+
+    /// When [`Dialler::next_step`] has something to do.
+    pub(crate) fn next_timeout(
+        &self,
+        now: Instant,
+        is_linked: &dyn Fn(&PeerId) -> bool,
+    ) -> Option<Instant> {
+        let is_full = self.attempts.len() >= DIALS_MAX;
+        let busy: BTreeSet<&Purpose> = self.attempts.values().map(|(of, _)| of).collect();
+        self.wishes
+            .iter()
+            .filter_map(|(purpose, wish)| {
+                if wish.peer.as_ref().is_some_and(is_linked) {
+                    None
+                } else if let Some(until) = wish.is_self_until.filter(|until| now < *until) {
+                    Some(until)
+                } else if !wish.queue.is_empty() {
+                    (!is_full).then_some(wish.next_address_at)
+                } else if let Some(until) = wish.resolving_until {
+                    Some(until.max(wish.next_at))
+                } else if busy.contains(purpose) {
+                    None
+                } else {
+                    Some(wish.next_at)
+                }
+            })
+            .min()
+    }
+
+    /// All targets, in order.
+    pub(crate) fn statuses(
+        &self,
+        now: Instant,
+        is_linked: &dyn Fn(&PeerId) -> bool,
+    ) -> Vec<TargetStatus> {
+        self.targets()
+            .map(|(target, wish)| {
+                let purpose = Purpose::Target(target.clone());
+                let is_dialling = self.attempts.values().any(|(of, _)| *of == purpose);
+                let state = match wish.peer {
+                    Some(peer) if is_linked(&peer) => TargetState::Connected(peer),
+                    _ if wish.is_self_until.is_some_and(|until| now < until) => TargetState::Itself,
+                    _ if wish.resolving_until.is_some() => TargetState::Resolving,
+                    _ if is_dialling || !wish.queue.is_empty() => TargetState::Dialling,
+                    _ => TargetState::Waiting(wish.next_at),
+                };
+                TargetStatus {
+                    target: target.clone(),
+                    state,
+                    last_error: wish.last_error.clone(),
+                }
+            })
+            .collect()
+    }
+
+    fn targets(&self) -> impl Iterator<Item = (&Target, &Wish)> {
+        self.wishes
+            .iter()
+            .filter_map(|(purpose, wish)| match purpose {
+                Purpose::Target(target) => Some((target, wish)),
+                Purpose::Peer(_) => None,
+            })
+    }
+}
+
+fn patience_of_larger(own: &PeerId, peer: &PeerId) -> Duration {
+    if own > peer {
+        LARGER_WAITS
+    } else {
+        Duration::ZERO
+    }
+}
+
+fn back_off(step: u32, is_near: bool, random: &mut impl Rng) -> Duration {
+    let longest = if is_near {
+        BACK_OFF_MAX_NEAR
+    } else {
+        BACK_OFF_MAX_FAR
+    };
+    let mut delay = BACK_OFF_MIN;
+    for _ in 0..step {
+        delay = delay * 3 / 2;
+    }
+    delay.min(longest) * random.random_range(800..=1200) / 1000
+}

@@ -1,0 +1,696 @@
+//! The composition: connections become links, links carry records, records say whom to dial.
+//!
+//! `mesh/streams.rs` has connections and links, `mesh/gossip.rs` records, `mesh/dialling.rs` whom
+//! to dial; this file has the type, its inputs and its outputs.
+
+mod dialling;
+mod gossip;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use weave_crypto::{Identity, NetworkId, PeerId};
+
+use self::gossip::Publisher;
+use crate::conn::{Conn, ConnId};
+use crate::dial::{Dialler, TargetStatus};
+use crate::error::{CloseReason, DownReason, FailReason, SendError};
+use crate::link::Link;
+use crate::liveness::{LATE, Transmit};
+use crate::probe::{Probe, ProbeKind};
+use crate::record::Verifier;
+use crate::stats::MeshStats;
+use crate::store::Store;
+use crate::target::Target;
+use crate::timer::{WakeReason, sooner};
+use crate::wire::{Control, Goodbye, ROUTED_BODY_BYTES_MAX, RecordBytes, Routed};
+
+/// Most accepted connections that are not set up yet; more are closed at once.
+pub const HALF_OPEN_MAX: usize = 256;
+/// How long opening, and then the set-up of a stream, may each take.
+pub const STAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A link with nothing heard over either carrier for this long goes down.
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a link whose stream is gone waits for another while UDP answers.
+pub const HOLD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of routed messages handed to one link's stream between two drains.
+pub const ROUTED_QUEUE_BYTES_MAX: usize = 256 * 1024;
+
+/// What a mesh is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// Which network; records and links of others are refused.
+    pub network: NetworkId,
+    /// The name that people see, instead of one made of the key.
+    pub name: Option<String>,
+    /// A second label, usually the host's name.
+    pub nickname: String,
+    /// Port of TCP and UDP, as others reach it.
+    pub listen_port: u16,
+    /// Whom to dial whatever the records say.
+    pub targets: Vec<Target>,
+    /// Whether routers met in records are dialled, too.
+    pub discovery: bool,
+    /// Neighbours at which dialling the ones met in records ends; 0 is no limit.
+    pub conn_limit: usize,
+    /// Whether this router is fast at AES.
+    pub aes: bool,
+}
+
+/// Something for the driver (or the crate above) to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Resolve a name; answer with [`Mesh::handle_resolved`].
+    Resolve {
+        /// What to resolve.
+        target: Target,
+    },
+    /// Open a TCP connection; answer with [`Mesh::handle_opened`] or [`Mesh::handle_closed`].
+    Dial {
+        /// Its name from now on.
+        conn: ConnId,
+        /// Where to.
+        remote: SocketAddr,
+    },
+    /// Write bytes to a connection, after all bytes before.
+    Write {
+        /// Which.
+        conn: ConnId,
+        /// What; never empty.
+        bytes: Vec<u8>,
+    },
+    /// Close a connection, once what was written is sent. No `handle_closed` is wanted for it.
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Seal a probe in the neighbour's tunnel and send it over UDP.
+    Probe {
+        /// The neighbour.
+        peer: PeerId,
+        /// Where to: not always the neighbour's present address.
+        remote: SocketAddr,
+        /// The body, for [`Probe::parse`].
+        bytes: Vec<u8>,
+    },
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A link stands: its stream carries messages. Whoever dialled begins the tunnel.
+    LinkUp {
+        /// The neighbour.
+        peer: PeerId,
+        /// Its boot id.
+        boot_id: u64,
+        /// Its X25519 key, proved.
+        noise_public: [u8; 32],
+        /// Whether this router dialled.
+        dialled: bool,
+    },
+    /// Another stream between the same two processes took the link over. Tunnel keys stay.
+    LinkMoved {
+        /// The neighbour.
+        peer: PeerId,
+    },
+    /// UDP went up or down, or its address, a tag, the cost or the path MTU changed.
+    LinkChanged {
+        /// The neighbour.
+        peer: PeerId,
+    },
+    /// A link is gone. [`DownReason::Replaced`] is followed by a new [`Event::LinkUp`].
+    LinkDown {
+        /// The neighbour.
+        peer: PeerId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// Records of these origins are new, or (if the store no longer has them) forgotten. Our own
+    /// are among them. At most one such event stands in the queue.
+    Records {
+        /// Whose.
+        changed: BTreeSet<PeerId>,
+    },
+    /// A message for this router, or on its way through: its `to` says which. Hops left are not 0.
+    Message {
+        /// The neighbour that handed it over.
+        via: PeerId,
+        /// The message.
+        message: Routed,
+    },
+    /// The network knew a later boot id of ours: this is ours from now on. All links went down, to
+    /// be set up anew. To be stored before anything else is done.
+    BootIdRaised {
+        /// The new one.
+        boot_id: u64,
+    },
+    /// An attempt to reach a target, or a router met in records (then without target), failed.
+    ConnectFailed {
+        /// What the user gave.
+        target: Option<Target>,
+        /// The address tried.
+        remote: Option<SocketAddr>,
+        /// Why.
+        reason: FailReason,
+    },
+    /// An address led back to this router; it is left alone for 10 min.
+    ConnectedToSelf {
+        /// The address.
+        remote: SocketAddr,
+    },
+}
+
+/// Links, records and dialling of one router.
+///
+/// * **Inputs** are the `handle_*` methods and the commands [`Mesh::connect`], [`Mesh::forget`],
+///   [`Mesh::send`] and [`Mesh::shutdown`]. `now` never goes back.
+/// * **Outputs**: after each input, drain [`Mesh::poll_action`], then [`Mesh::poll_event`], each to
+///   `None`, then take [`Mesh::poll_timeout`] and call [`Mesh::handle_timeout`] at that time. Call
+///   [`Mesh::handle_timeout`] once after [`Mesh::new`], too: that publishes the first records and
+///   starts dialling.
+///
+/// Everything that comes from outside is bounded: connections being set up ([`HALF_OPEN_MAX`]),
+/// bytes of one message, origins, addresses, targets. What is written and not yet sent is the
+/// driver's to bound: it closes a connection with more than 1 MiB unsent.
+pub struct Mesh {
+    config: MeshConfig,
+    identity: Arc<Identity>,
+    own: PeerId,
+    verifier: Arc<dyn Verifier>,
+    /// For what must not be guessed: handshakes, tags, tokens.
+    secret_random: ChaCha20Rng,
+    /// For jitter, which anybody may watch.
+    public_random: ChaCha20Rng,
+    boot_id: u64,
+    start_boot_id: u64,
+    start_random: u64,
+    started_unix: Duration,
+    now: Instant,
+
+    conns: BTreeMap<ConnId, Conn>,
+    dialled_conns: u64,
+    links: BTreeMap<PeerId, Link>,
+
+    store: Store,
+    router_publisher: Publisher,
+    links_publisher: Publisher,
+    local_addresses: Vec<IpAddr>,
+
+    dialler: Dialler,
+    /// Something changed that decides whom to dial.
+    is_dialling_stale: bool,
+    is_shut_down: bool,
+
+    /// Origins and links to report once the input is dealt with.
+    changed: BTreeSet<PeerId>,
+    changed_links: BTreeSet<PeerId>,
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+    stats: MeshStats,
+}
+
+impl Mesh {
+    /// A mesh with no links. `seed` must be fresh and secret; `unix_time` is the time since 1970
+    /// at `now`; `boot_id` must be larger than any used before with this identity, and stored.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one thing that a pure machine lacks"
+    )]
+    pub fn new(
+        config: MeshConfig,
+        identity: Arc<Identity>,
+        seed: [u8; 32],
+        now: Instant,
+        unix_time: Duration,
+        boot_id: u64,
+        verifier: Arc<dyn Verifier>,
+    ) -> Self {
+        let mut secret_random = ChaCha20Rng::from_seed(seed);
+        let public_random = ChaCha20Rng::from_rng(&mut secret_random);
+        let start_random = secret_random.next_u64();
+        let own = identity.peer_id();
+        let mut mesh = Self {
+            own,
+            identity,
+            verifier,
+            secret_random,
+            public_random,
+            boot_id,
+            start_boot_id: boot_id,
+            start_random,
+            started_unix: unix_time,
+            now,
+            conns: BTreeMap::new(),
+            dialled_conns: 0,
+            links: BTreeMap::new(),
+            store: Store::new(own),
+            router_publisher: Publisher::new(),
+            links_publisher: Publisher::new(),
+            local_addresses: Vec::new(),
+            dialler: Dialler::default(),
+            is_dialling_stale: true,
+            is_shut_down: false,
+            changed: BTreeSet::new(),
+            changed_links: BTreeSet::new(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            stats: MeshStats::default(),
+            config,
+        };
+        for target in std::mem::take(&mut mesh.config.targets) {
+            mesh.dialler.add_target(now, target);
+        }
+        mesh
+    }
+
+    /// A connection opened: one that [`Action::Dial`] asked for, or an accepted one with an id of
+    /// [`ConnId::accepted`].
+    pub fn handle_opened(&mut self, now: Instant, conn: ConnId, remote: SocketAddr, dialled: bool) {
+        self.now = now;
+        self.open(now, conn, canonical(remote), dialled);
+        self.settle(now);
+    }
+
+    /// Bytes came in. They may be cut anyhow.
+    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.now = now;
+        self.receive(now, conn, bytes);
+        self.settle(now);
+    }
+
+    /// A connection is gone, or could not be opened. Not for those closed by [`Action::Close`],
+    /// though it does no harm.
+    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
+        self.now = now;
+        if let Some(gone) = self.conns.get_mut(&conn) {
+            gone.out.clear();
+        }
+        self.lose_stream(now, conn, FailReason::Closed(reason));
+        self.settle(now);
+    }
+
+    /// The answer to [`Action::Resolve`].
+    pub fn handle_resolved(
+        &mut self,
+        now: Instant,
+        target: &Target,
+        result: Result<Vec<SocketAddr>, String>,
+    ) {
+        self.now = now;
+        if let Some(reason) = self.dialler.handle_resolved(now, target, result) {
+            self.events.push_back(Event::ConnectFailed {
+                target: Some(target.clone()),
+                remote: None,
+                reason,
+            });
+        }
+        self.settle(now);
+    }
+
+    /// Addresses of the host's interfaces, without those of overlays. Loopback, link-local and
+    /// unspecified ones are left out here.
+    pub fn handle_local_addresses(&mut self, now: Instant, addresses: Vec<IpAddr>) {
+        self.now = now;
+        let distinct: BTreeSet<IpAddr> = addresses
+            .into_iter()
+            .map(|ip| ip.to_canonical())
+            .filter(|ip| is_advertisable(*ip))
+            .collect();
+        self.local_addresses = distinct.into_iter().collect();
+        self.router_publisher.is_stale = true;
+        self.is_dialling_stale = true;
+        self.settle(now);
+    }
+
+    /// Tunnel keys with a neighbour are there (probing begins at once), or gone (UDP is down).
+    pub fn handle_tunnel(&mut self, now: Instant, peer: PeerId, ready: bool) {
+        self.now = now;
+        if let Some(link) = self.links.get_mut(&peer)
+            && link.liveness.handle_ready(now, ready)
+        {
+            self.udp_went_down(now, peer);
+        }
+        self.run_probes(now);
+        self.settle(now);
+    }
+
+    /// A genuine probe came over UDP. A challenge was answered already, by whoever opened it.
+    pub fn handle_probe(&mut self, now: Instant, from: PeerId, remote: SocketAddr, probe: &Probe) {
+        self.now = now;
+        let remote = canonical(remote);
+        let Some(link) = self.links.get_mut(&from) else {
+            self.stats.probes_unknown += 1;
+            return;
+        };
+        if let Some(seen) = probe.seen
+            && link.seen_as.is_none_or(|(known, _)| known != seen)
+        {
+            link.seen_as = Some((seen, now));
+            self.router_publisher.is_stale = true;
+        }
+        let was_up = link.liveness.is_up();
+        let mut transmits = Vec::new();
+        let has_changed = match probe.kind {
+            ProbeKind::Challenge => link.liveness.handle_challenge(
+                now,
+                remote,
+                probe,
+                &mut self.secret_random,
+                &mut transmits,
+            ),
+            ProbeKind::Answer => link.liveness.handle_answer(now, remote, probe),
+        };
+        let is_up = link.liveness.is_up();
+        self.transmit(from, transmits);
+        if was_up && !is_up {
+            self.udp_went_down(now, from);
+        } else if has_changed {
+            self.changed_links.insert(from);
+        }
+        self.run_probes(now);
+        self.settle(now);
+    }
+
+    /// A unicast frame went to or came from a neighbour: it is probed at once if it was idle, and
+    /// more often for [`ACTIVE_FOR`](crate::ACTIVE_FOR) from now on. Enough to call once a second
+    /// while frames flow.
+    pub fn handle_activity(&mut self, now: Instant, peer: PeerId) {
+        self.now = now;
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.liveness.handle_activity(now);
+        }
+        self.run_probes(now);
+        self.settle(now);
+    }
+
+    /// Something genuine came from a neighbour over UDP at `at`, as the data plane stamped it.
+    pub fn handle_heard(&mut self, now: Instant, peer: PeerId, at: Instant) {
+        self.now = now;
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.liveness.handle_heard(at.min(now));
+        }
+    }
+
+    /// The data plane found what fits through to a neighbour: bytes of UDP payload.
+    pub fn handle_path_mtu(&mut self, now: Instant, peer: PeerId, path_mtu_bytes: u16) {
+        self.now = now;
+        if let Some(link) = self.links.get_mut(&peer)
+            && link.path_mtu_bytes != path_mtu_bytes
+        {
+            link.path_mtu_bytes = path_mtu_bytes;
+            self.links_publisher.is_stale = true;
+            self.changed_links.insert(peer);
+        }
+        self.settle(now);
+    }
+
+    /// Which origins can be reached, as the routes say. Only their records stand in digests; those
+    /// of others are forgotten after [`FORGET_AFTER`](crate::FORGET_AFTER).
+    pub fn handle_reachable(&mut self, now: Instant, reachable: &BTreeSet<PeerId>) {
+        self.now = now;
+        let appeared = self.store.set_reachable(now, reachable);
+        if !appeared.is_empty() {
+            self.compare_soon(now);
+        }
+        self.settle(now);
+    }
+
+    /// A record that came another way than by gossip: a router's answer to a message made for its former boot.
+    /// It is checked, stored and passed on like any other.
+    pub fn handle_record(&mut self, now: Instant, via: PeerId, bytes: &[u8]) {
+        self.now = now;
+        self.take_records(now, via, &[RecordBytes(bytes.into())]);
+        self.settle(now);
+    }
+
+    /// Adds a target, or has one that is there dialled at once. Beyond
+    /// [`TARGETS_MAX`](crate::TARGETS_MAX) it is not taken: then false.
+    pub fn connect(&mut self, now: Instant, target: Target) -> bool {
+        self.now = now;
+        let is_taken = self.dialler.add_target(now, target);
+        self.settle(now);
+        is_taken
+    }
+
+    /// Forgets a target and closes the link that it led to, if this router dialled it. Returns
+    /// false if it is no target. With discovery on, the peer may be dialled again for its record's
+    /// sake.
+    pub fn forget(&mut self, now: Instant, target: &Target) -> bool {
+        self.now = now;
+        let is_target = self.forget_target(now, target);
+        self.settle(now);
+        is_target
+    }
+
+    /// Time passed. Harmless to call at any time; late by more than 100 ms, it takes the delay for
+    /// this router's own and judges nobody by it.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let is_late = self.poll_timeout().is_some_and(|(at, _)| now > at + LATE);
+        self.now = now;
+        if is_late {
+            self.stats.late_timeouts += 1;
+            for link in self.links.values_mut() {
+                link.patient_since = now;
+            }
+        }
+        self.expire_conns(now);
+        self.run_probes(now);
+        self.expire_links(now);
+        self.compare_due(now);
+        let links = &self.links;
+        let forgotten = self
+            .store
+            .forget_unreachable(now, &|peer| links.contains_key(peer));
+        self.stats.origins_forgotten += forgotten.len() as u64;
+        self.is_dialling_stale |= !forgotten.is_empty();
+        self.changed.extend(forgotten);
+        self.settle(now);
+    }
+
+    /// Says goodbye on every link and closes it. Nothing is dialled or accepted afterwards.
+    pub fn shutdown(&mut self, now: Instant) {
+        self.now = now;
+        self.is_shut_down = true;
+        let peers: Vec<PeerId> = self.links.keys().copied().collect();
+        for peer in peers {
+            self.take_down(now, peer, DownReason::Shutdown, Some(Goodbye::Shutdown));
+        }
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.close(conn, Some(Goodbye::Shutdown));
+        }
+        self.settle(now);
+    }
+
+    /// Sends a message on its way by the neighbour `via`, which the routes chose.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing is sent then.
+    pub fn send(&mut self, now: Instant, via: PeerId, message: Routed) -> Result<(), SendError> {
+        self.now = now;
+        if message.ttl == 0 {
+            return Err(SendError::Ttl);
+        }
+        let length = message.body.len();
+        if length > ROUTED_BODY_BYTES_MAX {
+            return Err(SendError::TooLong);
+        }
+        let link = self.links.get_mut(&via).ok_or(SendError::NoStream)?;
+        let conn = link.conn.ok_or(SendError::NoStream)?;
+        if link.routed_bytes + length > ROUTED_QUEUE_BYTES_MAX {
+            return Err(SendError::Full);
+        }
+        link.routed_bytes += length;
+        self.say(conn, &Control::Routed(message));
+        self.settle(now);
+        Ok(())
+    }
+
+    /// The next thing to do. Drain first, to `None`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.actions.pop_front();
+        if action.is_none() {
+            for link in self.links.values_mut() {
+                link.routed_bytes = 0;
+            }
+        }
+        action
+    }
+
+    /// The next thing that happened. Drain second, to `None`.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Mesh::handle_timeout`] is to be called, and why. Take last.
+    pub fn poll_timeout(&self) -> Option<(Instant, WakeReason)> {
+        let mut next = None;
+        let mut at = |when: Option<Instant>, reason| {
+            next = sooner(next, when.map(|when| (when, reason)));
+        };
+        for conn in self.conns.values() {
+            at(conn.deadline, WakeReason::SetUp);
+            let contest = conn.session().and_then(|session| session.contest_until);
+            at(contest, WakeReason::Contest);
+        }
+        for link in self.links.values() {
+            at(Some(link.liveness.next_timeout()), WakeReason::Probe);
+            at(Some(link.silent_at()), WakeReason::Silence);
+            at(link.held_until, WakeReason::Hold);
+            at(link.next_cost(), WakeReason::Cost);
+            if link.conn.is_some() {
+                at(Some(link.digest_at), WakeReason::Digest);
+            }
+        }
+        at(self.router_publisher.next_at(), WakeReason::Publish);
+        at(self.links_publisher.next_at(), WakeReason::Publish);
+        let forget_at = self
+            .store
+            .next_forget(&|peer| self.links.contains_key(peer));
+        at(forget_at, WakeReason::Forget);
+        if !self.is_shut_down {
+            at(
+                self.dialler
+                    .next_timeout(self.now, &|peer| has_stream(&self.links, peer)),
+                WakeReason::Dial,
+            );
+        }
+        next
+    }
+
+    /// Everything known by records.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// All links, by neighbour.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
+
+    /// The link to a neighbour.
+    pub fn link(&self, peer: &PeerId) -> Option<&Link> {
+        self.links.get(peer)
+    }
+
+    /// The user's targets and how they stand.
+    pub fn targets(&self) -> Vec<TargetStatus> {
+        self.dialler
+            .statuses(self.now, &|peer| has_stream(&self.links, peer))
+    }
+
+    /// Who this router is.
+    pub fn peer_id(&self) -> PeerId {
+        self.own
+    }
+
+    /// The boot id now.
+    pub fn boot_id(&self) -> u64 {
+        self.boot_id
+    }
+
+    /// The time since 1970 at which the mesh was made.
+    pub fn started_unix_time(&self) -> Duration {
+        self.started_unix
+    }
+
+    /// What was refused, and why.
+    pub fn stats(&self) -> &MeshStats {
+        &self.stats
+    }
+
+    /// After every input: records, messages and dials that follow from it.
+    fn settle(&mut self, now: Instant) {
+        self.settle_costs(now);
+        if !self.is_shut_down {
+            self.publish(now);
+            self.flood();
+            self.dial(now);
+        }
+        self.flush();
+        for peer in std::mem::take(&mut self.changed_links) {
+            if self.links.contains_key(&peer) {
+                self.events.push_back(Event::LinkChanged { peer });
+            }
+        }
+        if !self.changed.is_empty() {
+            let changed = std::mem::take(&mut self.changed);
+            let queued = self.events.iter_mut().find_map(|event| match event {
+                Event::Records { changed } => Some(changed),
+                _ => None,
+            });
+            match queued {
+                Some(queued) => queued.extend(changed),
+                None => self.events.push_back(Event::Records { changed }),
+            }
+        }
+    }
+
+    fn run_probes(&mut self, now: Instant) {
+        let due: Vec<PeerId> = self
+            .links
+            .values()
+            .filter(|link| link.liveness.next_timeout() <= now)
+            .map(Link::peer)
+            .collect();
+        for peer in due {
+            let Some(link) = self.links.get_mut(&peer) else {
+                continue;
+            };
+            let mut transmits = Vec::new();
+            let went_down =
+                link.liveness
+                    .handle_timeout(now, &mut self.secret_random, &mut transmits);
+            self.transmit(peer, transmits);
+            if went_down {
+                self.udp_went_down(now, peer);
+            }
+        }
+    }
+
+    fn transmit(&mut self, peer: PeerId, transmits: Vec<Transmit>) {
+        for transmit in transmits {
+            match transmit {
+                Transmit::Udp(remote, probe) => self.actions.push_back(Action::Probe {
+                    peer,
+                    remote,
+                    bytes: probe.to_bytes(),
+                }),
+                Transmit::Stream(probe) => {
+                    if let Some(conn) = self.links.get(&peer).and_then(|link| link.conn) {
+                        self.say(conn, &Control::Probe(probe));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An address as everybody writes it: IPv4 is not mapped into IPv6.
+fn canonical(socket: SocketAddr) -> SocketAddr {
+    SocketAddr::new(socket.ip().to_canonical(), socket.port())
+}
+
+/// Whether others can be told of an address. Private ones (RFC 1918) can: hosts of one site use
+/// them.
+fn is_advertisable(ip: IpAddr) -> bool {
+    let is_link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_link_local)
+}
+
+fn has_stream(links: &BTreeMap<PeerId, Link>, peer: &PeerId) -> bool {
+    links.get(peer).is_some_and(|link| link.conn.is_some())
+}

@@ -1,0 +1,380 @@
+//! Records: publishing our own, taking in those of others, comparing stores.
+
+use std::time::{Duration, Instant};
+
+use weave_crypto::PeerId;
+
+use super::{Event, Mesh, is_advertisable};
+use crate::conn::ConnId;
+use crate::error::DownReason;
+use crate::link::Link;
+use crate::record::{
+    ADDRESSES_MAX, Address, BOOT_ID_MAX, Body, Carrier, Key, LINKS_MAX, LinkEntry, LinksBody,
+    Record, RecordError, RecordKind, RouterBody, SEQUENCE_BITS, printable,
+};
+use crate::store::Inserted;
+use crate::wire::{BUCKETS, Control, Goodbye, KEYS_MAX, RecordBytes};
+
+/// Between two versions of one record: a flapping link costs ten records a second at most.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+/// Between comparisons of stores.
+const DIGEST_INTERVAL: Duration = Duration::from_secs(30);
+/// After origins became reachable, stores are compared this much later: what floods anyway has
+/// arrived by then.
+const DIGEST_SOON: Duration = Duration::from_millis(500);
+/// Most addresses that neighbours saw us at that are advertised: with a NAT that gives each
+/// neighbour another port, more would only churn.
+const OBSERVED_MAX: usize = 2;
+
+/// When and as what a record of ours was last published.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    /// What it says may have changed.
+    pub(super) is_stale: bool,
+    last_at: Option<Instant>,
+    last: Option<Body>,
+    count: u64,
+}
+
+impl Publisher {
+    pub(super) fn new() -> Self {
+        Self {
+            is_stale: true,
+            last_at: None,
+            last: None,
+            count: 0,
+        }
+    }
+
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        let last_at = self.last_at?;
+        self.is_stale.then(|| last_at + PUBLISH_INTERVAL)
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.is_stale && self.last_at.is_none_or(|at| now >= at + PUBLISH_INTERVAL)
+    }
+}
+
+impl Mesh {
+    /// Follows the links' measured costs; what they come to is published.
+    pub(super) fn settle_costs(&mut self, now: Instant) {
+        for link in self.links.values_mut() {
+            let before = link.published_cost;
+            if link.settle_cost(now) != before {
+                self.links_publisher.is_stale = true;
+                self.changed_links.insert(link.peer());
+            }
+        }
+    }
+
+    pub(super) fn publish(&mut self, now: Instant) {
+        if self.router_publisher.is_due(now) {
+            let body = Body::Router(self.router_body());
+            self.publish_body(now, RecordKind::Router, body);
+        }
+        if self.links_publisher.is_due(now) {
+            let body = Body::Links(self.links_body());
+            self.publish_body(now, RecordKind::Links, body);
+        }
+    }
+
+    fn publish_body(&mut self, now: Instant, kind: RecordKind, body: Body) {
+        let publisher = self.publisher(kind);
+        publisher.is_stale = false;
+        if publisher.last.as_ref() == Some(&body) {
+            return;
+        }
+        publisher.count += 1;
+        let count = publisher.count;
+        if count >> SEQUENCE_BITS != 0 {
+            let boot_id = self.boot_id;
+            self.raise_boot_id(now, boot_id);
+            self.publish(now);
+            return;
+        }
+        publisher.last_at = Some(now);
+        publisher.last = Some(body.clone());
+        let record = Record::sign(&self.identity, &self.config.network, count, body)
+            .expect("bodies are built within the bounds of records");
+        self.store.insert(now, record);
+        for link in self.links.values_mut() {
+            link.flooding.offer(self.own, kind);
+        }
+        self.changed.insert(self.own);
+    }
+
+    fn publisher(&mut self, kind: RecordKind) -> &mut Publisher {
+        match kind {
+            RecordKind::Router => &mut self.router_publisher,
+            RecordKind::Links => &mut self.links_publisher,
+        }
+    }
+
+    fn router_body(&self) -> RouterBody {
+        let mut addresses: Vec<Address> = self
+            .local_addresses
+            .iter()
+            .take(ADDRESSES_MAX - OBSERVED_MAX)
+            .map(|ip| Address {
+                socket: (*ip, self.config.listen_port).into(),
+                observed: false,
+            })
+            .collect();
+        let mut seen: Vec<_> = self
+            .links
+            .values()
+            .filter_map(|link| link.seen_as)
+            .filter(|(socket, _)| is_advertisable(socket.ip()))
+            .collect();
+        seen.sort_by_key(|(socket, since)| (std::cmp::Reverse(*since), *socket));
+        let mut observed = 0;
+        for (socket, _) in seen {
+            let is_listed = addresses.iter().any(|known| known.socket == socket);
+            if !is_listed && observed < OBSERVED_MAX {
+                observed += 1;
+                addresses.push(Address {
+                    socket,
+                    observed: true,
+                });
+            }
+        }
+        RouterBody {
+            boot_id: self.boot_id,
+            start_boot_id: self.start_boot_id,
+            start_random: self.start_random,
+            noise_public: self.identity.noise_public(),
+            noise_binding: self.identity.noise_binding(),
+            name: self.config.name.as_deref().map(printable),
+            nickname: printable(&self.config.nickname),
+            version: printable(env!("CARGO_PKG_VERSION")),
+            listen_port: self.config.listen_port,
+            addresses,
+            capabilities: if self.config.aes {
+                RouterBody::CAPABILITY_AES
+            } else {
+                0
+            },
+        }
+    }
+
+    fn links_body(&self) -> LinksBody {
+        let entry = |link: &Link| {
+            Some(LinkEntry {
+                neighbour: link.peer(),
+                cost: link.published_cost?,
+                path_mtu_bytes: link.path_mtu_bytes(),
+                carrier: Carrier::Udp,
+            })
+        };
+        LinksBody {
+            boot_id: self.boot_id,
+            links: self
+                .links
+                .values()
+                .filter_map(entry)
+                .take(LINKS_MAX)
+                .collect(),
+        }
+    }
+
+    /// Sends each neighbour what it has to be told and has room for.
+    pub(super) fn flood(&mut self) {
+        let mut messages = Vec::new();
+        for link in self.links.values_mut() {
+            let Some(conn) = link.conn else { continue };
+            while let Some(message) = link.flooding.next_message(&self.store) {
+                messages.push((conn, message));
+            }
+        }
+        for (conn, message) in messages {
+            self.say(conn, &message);
+        }
+    }
+
+    /// Records from a neighbour's stream.
+    pub(super) fn take_records(&mut self, now: Instant, via: PeerId, records: &[RecordBytes]) {
+        for bytes in records {
+            self.take_record(now, via, bytes);
+        }
+    }
+
+    fn take_record(&mut self, now: Instant, via: PeerId, bytes: &RecordBytes) {
+        let record = match Record::parse(&bytes.0) {
+            Ok(record) => record,
+            Err(RecordError::UnknownKind(_)) => {
+                self.stats.records_unknown_kind += 1;
+                return;
+            }
+            Err(_) => {
+                self.stats.records_malformed += 1;
+                return;
+            }
+        };
+        let key = record.key();
+        let held = self.store.record(&key.origin, key.kind).map(Record::seq);
+        if held.is_some_and(|seq| seq >= key.seq) {
+            self.stats.records_known += 1;
+            if let Some(link) = self.links.get_mut(&via) {
+                if held > Some(key.seq) {
+                    link.flooding.offer(key.origin, key.kind);
+                } else {
+                    link.flooding.has(key, &self.store);
+                }
+            }
+            return;
+        }
+        if !record.verify(&self.config.network, &*self.verifier) {
+            self.stats.records_bad_signature += 1;
+            return;
+        }
+        if key.origin == self.own {
+            // Ahead of everything this process said, and signed by our key: another start of ours.
+            self.raise_boot_id(now, record.boot_id());
+            return;
+        }
+        let boot_id = record.boot_id();
+        match self.store.insert(now, record) {
+            Inserted::Newer => {
+                self.stats.records_accepted += 1;
+                self.changed.insert(key.origin);
+                if key.kind == RecordKind::Router {
+                    self.is_dialling_stale = true;
+                }
+                for link in self.links.values_mut() {
+                    if link.peer() == via {
+                        link.flooding.has(key, &self.store);
+                    } else if link.peer() != key.origin {
+                        link.flooding.offer(key.origin, key.kind);
+                    }
+                }
+                let link = self.links.get(&key.origin);
+                if link.is_some_and(|link| link.boot_id < boot_id) {
+                    // It restarted, and others noticed first: that link leads to nobody.
+                    self.take_down(now, key.origin, DownReason::Replaced, None);
+                }
+            }
+            Inserted::Known | Inserted::Older => self.stats.records_known += 1,
+            Inserted::Full => self.stats.records_full += 1,
+        }
+    }
+
+    /// Takes a boot id above `met`, and sets every link up anew.
+    pub(super) fn raise_boot_id(&mut self, now: Instant, met: u64) {
+        if met >= BOOT_ID_MAX {
+            // Nothing is above it. Only our own key can have signed that.
+            return;
+        }
+        self.boot_id = met + 1;
+        self.store.remove(&self.own);
+        self.router_publisher = Publisher::new();
+        self.links_publisher = Publisher::new();
+        let peers: Vec<PeerId> = self.links.keys().copied().collect();
+        for peer in peers {
+            self.take_down(now, peer, DownReason::Renewed, Some(Goodbye::Renewed));
+        }
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.close(conn, Some(Goodbye::Renewed));
+        }
+        self.events.push_back(Event::BootIdRaised {
+            boot_id: self.boot_id,
+        });
+    }
+
+    /// A stream became a link's: tell the neighbour of ourselves at once, and compare the rest.
+    pub(super) fn greet(&mut self, now: Instant, peer: PeerId) {
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        for kind in RecordKind::ALL {
+            if self.store.record(&self.own, kind).is_some() {
+                link.flooding.offer(self.own, kind);
+            }
+        }
+        link.digest_at = now + DIGEST_INTERVAL;
+        // One comparison serves both ways.
+        if self.own < peer {
+            self.compare(peer);
+        }
+    }
+
+    /// Compares stores with all neighbours a little later.
+    pub(super) fn compare_soon(&mut self, now: Instant) {
+        for link in self.links.values_mut() {
+            link.digest_at = link.digest_at.min(now + DIGEST_SOON);
+        }
+    }
+
+    pub(super) fn compare_due(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for link in self.links.values_mut() {
+            if link.conn.is_some() && now >= link.digest_at {
+                link.digest_at = now + DIGEST_INTERVAL;
+                due.push(link.peer());
+            }
+        }
+        for peer in due {
+            self.compare(peer);
+        }
+    }
+
+    fn compare(&mut self, peer: PeerId) {
+        let digest = self.store.digest();
+        self.say_to(peer, &Control::Digest(digest));
+    }
+
+    pub(super) fn take_digest(&mut self, via: PeerId, digest: &[u8; 32]) {
+        if *digest != self.store.digest() {
+            let buckets = self.store.buckets();
+            self.say_to(via, &Control::Buckets(buckets));
+        }
+    }
+
+    pub(super) fn take_buckets(&mut self, via: PeerId, theirs: &[[u8; 8]; BUCKETS]) {
+        let ours = self.store.buckets();
+        for bucket in (0..BUCKETS).filter(|bucket| ours[*bucket] != theirs[*bucket]) {
+            for (first, last, keys) in self.store.lists(bucket) {
+                self.say_to(via, &Control::List { first, last, keys });
+            }
+        }
+    }
+
+    /// The neighbour's keys from `first` to `last`: asks for what is newer there, offers what is
+    /// newer here.
+    pub(super) fn take_list(&mut self, via: PeerId, first: &PeerId, last: &PeerId, theirs: &[Key]) {
+        let Some(link) = self.links.get_mut(&via) else {
+            return;
+        };
+        let mut wanted = Vec::new();
+        let mut listed = std::collections::BTreeMap::new();
+        for key in theirs {
+            listed.insert((key.origin, key.kind), key.seq);
+            let held = self.store.record(&key.origin, key.kind).map(Record::seq);
+            if held < Some(key.seq) {
+                wanted.push(*key);
+            } else if held > Some(key.seq) {
+                link.flooding.offer(key.origin, key.kind);
+            }
+        }
+        for key in self.store.keys_between(first, last) {
+            if !listed.contains_key(&(key.origin, key.kind)) {
+                link.flooding.offer(key.origin, key.kind);
+            }
+        }
+        for keys in wanted.chunks(KEYS_MAX) {
+            self.say_to(via, &Control::Want(keys.to_vec()));
+        }
+    }
+
+    pub(super) fn take_want(&mut self, via: PeerId, keys: &[Key]) {
+        let Some(link) = self.links.get_mut(&via) else {
+            return;
+        };
+        for key in keys {
+            if self.store.record(&key.origin, key.kind).is_some() {
+                link.flooding.offer(key.origin, key.kind);
+            }
+        }
+    }
+}

@@ -1,0 +1,653 @@
+//! Connections and links: set-up, which of several streams is the link, and loss.
+//!
+//! Of two routers the one with the smaller id *decides* which stream between them is the link, and
+//! says so with `Adopt`; the other follows. Without that, each would judge by its own clock and
+//! its own order of events, and the two could close a stream each.
+//!
+//! ```text
+//!  Opening ─ opened ─► HandshakeRuns ─ peer known ─► candidate ─ Adopt ─► the link's stream
+//!                           │                            │                    │
+//!                           └── error, 5 s, or it leads ─┴── another stays ───┴── gone: held while
+//!                               to ourselves: closed         closed               UDP answers
+//! ```
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use weave_crypto::{Established, Fault, LinkHandshake, LinkLocal, PeerId};
+
+use super::{Action, Event, HALF_OPEN_MAX, HOLD_TIMEOUT, Mesh, STAGE_TIMEOUT};
+use crate::conn::{Conn, ConnId, Session, Stage};
+use crate::error::{DownReason, FailReason};
+use crate::flooding::Flooding;
+use crate::link::{Link, PATH_MTU_BYTES_BASE};
+use crate::liveness::Liveness;
+use crate::probe::{Probe, ProbeKind};
+use crate::record::RecordKind;
+use crate::wire::{self, Control, Goodbye, RecordBytes};
+
+/// How long the present stream has to show life when another one stands.
+const CONTEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Accepted links beyond the limit of those dialled: room for routers that know nobody else.
+const INBOUND_EXTRA: usize = 8;
+
+impl Mesh {
+    pub(super) fn open(&mut self, now: Instant, id: ConnId, remote: SocketAddr, dialled: bool) {
+        self.stats.opened += 1;
+        let mut out = Vec::new();
+        let local = LinkLocal {
+            identity: self.identity.clone(),
+            network: self.config.network,
+            boot_id: self.boot_id,
+        };
+        let mut seed = [0; 32];
+        self.secret_random.fill_bytes(&mut seed);
+        let handshake = if dialled {
+            if !self.conns.contains_key(&id) {
+                // Closed while it opened: the driver has been told.
+                self.stats.unknown_connections += 1;
+                return;
+            }
+            LinkHandshake::dialler(local, seed, &mut out)
+        } else {
+            let half_open = self
+                .conns
+                .values()
+                .filter(|conn| !conn.is_dialled && conn.session().is_none())
+                .count();
+            if half_open >= HALF_OPEN_MAX || self.is_shut_down {
+                self.stats.refused_half_open += 1;
+                self.actions.push_back(Action::Close { conn: id });
+                return;
+            }
+            LinkHandshake::listener(local, seed)
+        };
+        self.conns.insert(
+            id,
+            Conn {
+                remote,
+                is_dialled: dialled,
+                stage: Stage::HandshakeRuns(Box::new(handshake)),
+                deadline: Some(now + STAGE_TIMEOUT),
+                out,
+            },
+        );
+    }
+
+    pub(super) fn receive(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            self.stats.unknown_connections += 1;
+            return;
+        };
+        match &mut conn.stage {
+            Stage::Opening => {}
+            Stage::HandshakeRuns(handshake) => match handshake.handle_bytes(bytes, &mut conn.out) {
+                Ok(None) => {}
+                Ok(Some(established)) => self.establish(now, id, established),
+                Err(error) => {
+                    match error.fault() {
+                        Fault::Peer => self.stats.set_up_peer_errors += 1,
+                        Fault::Incompatible => self.stats.set_up_incompatible += 1,
+                        _ => self.stats.set_up_errors += 1,
+                    }
+                    self.lose_stream(now, id, FailReason::Handshake(error));
+                    self.close(id, None);
+                }
+            },
+            Stage::Open(session) => {
+                session.stream.handle_bytes(bytes);
+                self.take_messages(now, id);
+            }
+        }
+    }
+
+    /// The peer is known: is it one to talk with?
+    fn establish(&mut self, now: Instant, id: ConnId, established: Established) {
+        let peer = established.peer;
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let (remote, is_dialled) = (conn.remote, conn.is_dialled);
+        if peer == self.own {
+            self.stats.connected_to_self += 1;
+            if is_dialled {
+                self.dialler.led_to_self(now, id, remote);
+                self.events.push_back(Event::ConnectedToSelf { remote });
+            }
+            self.close(id, None);
+            return;
+        }
+        let held = self.links.get(&peer);
+        let tag_in = match held {
+            // A stream that moves leaves the tag as it is: packets under way stay good.
+            Some(link) if link.boot_id == established.peer_boot_id => link.tag_in,
+            _ => {
+                let mut tag = [0; 6];
+                self.secret_random.fill_bytes(&mut tag);
+                tag
+            }
+        };
+        let held_boot_id = held.map(|link| link.boot_id);
+        let mut stream = established.stream;
+        stream.handle_bytes(&established.rest);
+        conn.stage = Stage::Open(Box::new(Session {
+            peer,
+            boot_id: established.peer_boot_id,
+            noise_public: established.peer_noise_public,
+            stream,
+            tag_in,
+            tag_out: None,
+            is_adopted: false,
+            contest_until: None,
+        }));
+        conn.deadline = Some(now + STAGE_TIMEOUT);
+        let welcome = Control::Welcome {
+            tag: tag_in,
+            seen: remote,
+        };
+        self.say(id, &welcome);
+
+        let known_boot_id = self.store.boot_id(&peer).max(held_boot_id);
+        if known_boot_id > Some(established.peer_boot_id) {
+            self.stats.stale_boot_ids += 1;
+            if let Some(record) = self.store.record(&peer, RecordKind::Router) {
+                let bytes = RecordBytes(record.bytes().clone());
+                self.say(id, &Control::Records(vec![bytes]));
+            }
+            self.dial_failed(id, FailReason::StaleBoot);
+            self.close(id, Some(Goodbye::StaleBoot));
+            return;
+        }
+        let limit = self.config.conn_limit;
+        let is_full = limit != 0 && self.links.len() >= limit + INBOUND_EXTRA;
+        if is_full && !is_dialled && held_boot_id.is_none() {
+            self.stats.refused_full += 1;
+            self.close(id, Some(Goodbye::Full));
+            return;
+        }
+        if held_boot_id.is_some_and(|boot_id| boot_id < established.peer_boot_id) {
+            self.take_down(now, peer, DownReason::Replaced, Some(Goodbye::Duplicate));
+        }
+        self.decide(now, id);
+        self.take_messages(now, id);
+    }
+
+    /// Whether this candidate becomes the link's stream. Called when it stands, when its welcome
+    /// is in, and when the present stream is gone.
+    fn decide(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let is_dialled = conn.is_dialled;
+        let Some(session) = conn.session_mut() else {
+            return;
+        };
+        let peer = session.peer;
+        if self.own > peer || session.is_adopted {
+            return;
+        }
+        let Some(link) = self.links.get(&peer) else {
+            self.adopt(now, id);
+            return;
+        };
+        let Some(present) = link.conn else {
+            self.adopt(now, id);
+            return;
+        };
+        if is_dialled && !link.is_dialled {
+            // The one dialled by the smaller id stays, once the other side is known to have it.
+            if session.tag_out.is_some() {
+                self.adopt(now, id);
+            }
+        } else if session.contest_until.is_none() {
+            session.contest_until = Some(now + CONTEST_TIMEOUT);
+            let probe = self.stream_probe(now, &peer);
+            self.say(present, &Control::Probe(probe));
+        }
+    }
+
+    /// The present stream of a link showed life: candidates that waited for it to be dead go.
+    fn win_contest(&mut self, peer: &PeerId) {
+        let losers: Vec<ConnId> = self
+            .candidates(peer)
+            .filter(|(_, session)| session.contest_until.is_some())
+            .map(|(id, _)| id)
+            .collect();
+        for id in losers {
+            self.stats.duplicate_streams += 1;
+            self.dialler.reached(id, *peer);
+            self.close(id, Some(Goodbye::Duplicate));
+        }
+    }
+
+    fn adopt(&mut self, now: Instant, id: ConnId) {
+        let own = self.own;
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let (remote, is_dialled) = (conn.remote, conn.is_dialled);
+        conn.deadline = None;
+        let Some(session) = conn.session_mut() else {
+            return;
+        };
+        let peer = session.peer;
+        session.is_adopted = true;
+        session.contest_until = None;
+        let (tag_in, tag_out) = (session.tag_in, session.tag_out);
+        let (boot_id, noise_public) = (session.boot_id, session.noise_public);
+        if own < peer {
+            self.say(id, &Control::Adopt);
+        }
+        self.dialler.reached(id, peer);
+        if let Some(link) = self.links.get_mut(&peer) {
+            let old = link.conn.replace(id);
+            link.remote = remote;
+            link.is_dialled = is_dialled;
+            link.tag_in = tag_in;
+            link.tag_out = tag_out.or(link.tag_out);
+            link.stream_heard_at = now;
+            link.held_until = None;
+            link.flooding.restart();
+            self.events.push_back(Event::LinkMoved { peer });
+            if let Some(old) = old {
+                self.stats.duplicate_streams += 1;
+                self.close(old, Some(Goodbye::Duplicate));
+            }
+        } else {
+            self.stats.links_up += 1;
+            let udp_remote = is_dialled.then_some(remote);
+            self.links.insert(
+                peer,
+                Link {
+                    peer,
+                    conn: Some(id),
+                    remote,
+                    is_dialled,
+                    boot_id,
+                    noise_public,
+                    since: now,
+                    tag_in,
+                    tag_out,
+                    liveness: Liveness::new(now, udp_remote),
+                    flooding: Flooding::default(),
+                    stream_heard_at: now,
+                    patient_since: now,
+                    held_until: None,
+                    digest_at: now,
+                    path_mtu_bytes: PATH_MTU_BYTES_BASE,
+                    seen_as: None,
+                    routed_bytes: 0,
+                    published_cost: None,
+                    cost_deviates_since: None,
+                },
+            );
+            self.events.push_back(Event::LinkUp {
+                peer,
+                boot_id,
+                noise_public,
+                dialled: is_dialled,
+            });
+        }
+        self.is_dialling_stale = true;
+        if own < peer {
+            let losers: Vec<ConnId> = self.candidates(&peer).map(|(id, _)| id).collect();
+            for loser in losers {
+                self.stats.duplicate_streams += 1;
+                self.dialler.reached(loser, peer);
+                self.close(loser, Some(Goodbye::Duplicate));
+            }
+        }
+        self.greet(now, peer);
+    }
+
+    /// Streams with a peer that are not its link's.
+    fn candidates(&self, peer: &PeerId) -> impl Iterator<Item = (ConnId, &Session)> {
+        let peer = *peer;
+        self.conns.iter().filter_map(move |(id, conn)| {
+            let session = conn.session()?;
+            (session.peer == peer && !session.is_adopted).then_some((*id, session))
+        })
+    }
+
+    /// Deals with all whole messages that a stream holds.
+    fn take_messages(&mut self, now: Instant, id: ConnId) {
+        loop {
+            let Some(session) = self.conns.get_mut(&id).and_then(Conn::session_mut) else {
+                return;
+            };
+            let peer = session.peer;
+            let is_adopted = session.is_adopted;
+            let message = match session.stream.next_message() {
+                Ok(None) => return,
+                Ok(Some(bytes)) => wire::parse(&bytes),
+                Err(_) => {
+                    self.break_off(now, id);
+                    return;
+                }
+            };
+            self.stats.messages_received += 1;
+            let Ok(message) = message else {
+                self.stats.malformed_messages += 1;
+                self.break_off(now, id);
+                return;
+            };
+            if is_adopted && let Some(link) = self.links.get_mut(&peer) {
+                link.stream_heard_at = now;
+                self.win_contest(&peer);
+            }
+            let is_in_turn = self.take_message(now, id, peer, message);
+            if !is_in_turn {
+                self.break_off(now, id);
+                return;
+            }
+        }
+    }
+
+    /// Returns false if the message has no place here.
+    fn take_message(&mut self, now: Instant, id: ConnId, peer: PeerId, message: Control) -> bool {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return true;
+        };
+        let remote = conn.remote;
+        let Some(session) = conn.session_mut() else {
+            return true;
+        };
+        let is_welcome = matches!(message, Control::Welcome { .. });
+        if is_welcome != session.tag_out.is_none() {
+            return false;
+        }
+        if !session.is_adopted {
+            match message {
+                Control::Welcome { tag, .. } => {
+                    session.tag_out = Some(tag);
+                    self.decide(now, id);
+                }
+                Control::Adopt if peer < self.own => self.adopt(now, id),
+                // The neighbour knows a later boot id of ours than the one we came with.
+                Control::Records(records) => self.take_records(now, peer, &records),
+                Control::Goodbye(reason) => self.take_goodbye(now, id, peer, reason),
+                _ => return false,
+            }
+            return true;
+        }
+        match message {
+            Control::Welcome { tag, .. } => {
+                session.tag_out = Some(tag);
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.tag_out = Some(tag);
+                    self.changed_links.insert(peer);
+                }
+            }
+            Control::Adopt => return false,
+            Control::Records(records) => {
+                self.take_records(now, peer, &records);
+                let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
+                self.say(id, &Control::Acknowledge(count));
+            }
+            Control::Acknowledge(count) => {
+                if let Some(link) = self.links.get_mut(&peer) {
+                    return link.flooding.acknowledge(count);
+                }
+            }
+            Control::Digest(digest) => self.take_digest(peer, &digest),
+            Control::Buckets(buckets) => self.take_buckets(peer, &buckets),
+            Control::List { first, last, keys } => self.take_list(peer, &first, &last, &keys),
+            Control::Want(keys) => self.take_want(peer, &keys),
+            Control::Routed(routed) => {
+                if routed.ttl == 0 {
+                    self.stats.routed_ttl += 1;
+                } else {
+                    self.events.push_back(Event::Message {
+                        via: peer,
+                        message: routed,
+                    });
+                }
+            }
+            Control::Probe(probe) => {
+                if probe.kind == ProbeKind::Challenge {
+                    let last_heard_ms = self
+                        .links
+                        .get(&peer)
+                        .map_or(Probe::NEVER_HEARD, |link| link.liveness.last_heard_ms(now));
+                    self.say(id, &Control::Probe(probe.answer(last_heard_ms, remote)));
+                }
+            }
+            Control::Packet(_) => self.stats.packets_on_stream += 1,
+            Control::Goodbye(reason) => self.take_goodbye(now, id, peer, reason),
+        }
+        true
+    }
+
+    fn take_goodbye(&mut self, now: Instant, id: ConnId, peer: PeerId, reason: Goodbye) {
+        let is_link = self
+            .links
+            .get(&peer)
+            .is_some_and(|link| link.conn == Some(id));
+        let failure = match reason {
+            Goodbye::Duplicate => {
+                // There is, or will be at once, another stream.
+                self.dialler.reached(id, peer);
+                FailReason::Goodbye
+            }
+            Goodbye::StaleBoot => FailReason::StaleBoot,
+            Goodbye::Full => FailReason::Full,
+            Goodbye::Forgotten => FailReason::Forgotten,
+            Goodbye::Shutdown | Goodbye::Renewed => FailReason::Goodbye,
+        };
+        if is_link && reason != Goodbye::Duplicate {
+            self.take_down(now, peer, DownReason::Goodbye, None);
+        } else {
+            self.lose_stream(now, id, failure);
+        }
+        self.close(id, None);
+    }
+
+    /// The neighbour broke framing or order: nothing else that it says there can be trusted.
+    fn break_off(&mut self, now: Instant, id: ConnId) {
+        self.stats.protocol_errors += 1;
+        let of_link = self
+            .links
+            .values()
+            .find(|link| link.conn == Some(id))
+            .map(Link::peer);
+        match of_link {
+            Some(peer) => self.take_down(now, peer, DownReason::Protocol, None),
+            None => self.lose_stream(now, id, FailReason::Protocol),
+        }
+        self.close(id, None);
+    }
+
+    /// A connection is gone, for a reason not of our making. A link that it carried goes on without
+    /// while UDP answers or another stream stands.
+    pub(super) fn lose_stream(&mut self, now: Instant, id: ConnId, reason: FailReason) {
+        self.dial_failed(id, reason);
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        // What waits to be written is written by the close that follows, if one does.
+        let out = std::mem::take(&mut conn.out);
+        if !out.is_empty() {
+            self.actions.push_back(Action::Write {
+                conn: id,
+                bytes: out,
+            });
+        }
+        let peer = conn.session().map(|session| session.peer);
+        self.conns.remove(&id);
+        let Some(peer) = peer else { return };
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        if link.conn != Some(id) {
+            return;
+        }
+        link.conn = None;
+        let since = link.since;
+        let is_up = link.liveness.is_up();
+        self.is_dialling_stale = true;
+        let candidate = self.candidates(&peer).map(|(id, _)| id).next();
+        self.dialler.link_lost(now, &self.own, &peer, since);
+        let hold = match (is_up, candidate) {
+            (true, _) => HOLD_TIMEOUT,
+            (false, Some(_)) => STAGE_TIMEOUT,
+            (false, None) => {
+                self.take_down(now, peer, DownReason::StreamLost, None);
+                return;
+            }
+        };
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.held_until = Some(now + hold);
+        }
+        if let Some(candidate) = candidate {
+            self.decide(now, candidate);
+        }
+    }
+
+    /// UDP of a link went down; without a stream that is the end of the link.
+    pub(super) fn udp_went_down(&mut self, now: Instant, peer: PeerId) {
+        self.stats.udp_down += 1;
+        let Some(link) = self.links.get(&peer) else {
+            return;
+        };
+        if link.conn.is_none() && self.candidates(&peer).next().is_none() {
+            self.take_down(now, peer, DownReason::StreamLost, None);
+        } else {
+            self.changed_links.insert(peer);
+        }
+    }
+
+    /// Ends a link, with a word to the neighbour if one is given.
+    pub(super) fn take_down(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        reason: DownReason,
+        goodbye: Option<Goodbye>,
+    ) {
+        let Some(link) = self.links.remove(&peer) else {
+            return;
+        };
+        if let Some(conn) = link.conn {
+            self.close(conn, goodbye);
+        }
+        self.links_publisher.is_stale = true;
+        self.is_dialling_stale = true;
+        if link.seen_as.is_some() {
+            self.router_publisher.is_stale = true;
+        }
+        self.dialler.link_lost(now, &self.own, &peer, link.since);
+        self.events.push_back(Event::LinkDown { peer, reason });
+    }
+
+    /// Closes a connection, which is forgotten at once.
+    pub(super) fn close(&mut self, id: ConnId, goodbye: Option<Goodbye>) {
+        if let Some(goodbye) = goodbye
+            && self
+                .conns
+                .get(&id)
+                .is_some_and(|conn| conn.session().is_some())
+        {
+            self.say(id, &Control::Goodbye(goodbye));
+        }
+        if let Some(conn) = self.conns.remove(&id)
+            && !conn.out.is_empty()
+        {
+            self.actions.push_back(Action::Write {
+                conn: id,
+                bytes: conn.out,
+            });
+        }
+        self.dialler.failed(id, &FailReason::Goodbye);
+        self.actions.push_back(Action::Close { conn: id });
+    }
+
+    /// Ends what takes too long to be set up, and contests.
+    pub(super) fn expire_conns(&mut self, now: Instant) {
+        let expired: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.deadline.is_some_and(|at| now >= at))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in expired {
+            self.stats.set_up_timeouts += 1;
+            self.lose_stream(now, id, FailReason::SetUpTimeout);
+            self.close(id, None);
+        }
+        let won: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| {
+                let until = conn.session().and_then(|session| session.contest_until);
+                until.is_some_and(|until| now >= until)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in won {
+            self.adopt(now, id);
+        }
+    }
+
+    pub(super) fn expire_links(&mut self, now: Instant) {
+        let mut ended = Vec::new();
+        for link in self.links.values() {
+            if now >= link.silent_at() {
+                ended.push((link.peer(), DownReason::Silent));
+            } else if link.held_until.is_some_and(|until| now >= until) {
+                ended.push((link.peer(), DownReason::StreamLost));
+            }
+        }
+        for (peer, reason) in ended {
+            self.take_down(now, peer, reason, None);
+        }
+    }
+
+    fn stream_probe(&mut self, now: Instant, peer: &PeerId) -> Probe {
+        Probe {
+            kind: ProbeKind::Challenge,
+            last_heard_ms: self
+                .links
+                .get(peer)
+                .map_or(Probe::NEVER_HEARD, |link| link.liveness.last_heard_ms(now)),
+            sequence: 0,
+            token: self.secret_random.next_u64(),
+            seen: None,
+        }
+    }
+
+    /// Seals a message for a connection whose stream stands.
+    pub(super) fn say(&mut self, id: ConnId, message: &Control) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let Stage::Open(session) = &mut conn.stage else {
+            return;
+        };
+        // Fails for messages that are too long, which none is, and after 2^64 messages.
+        if session
+            .stream
+            .seal(&message.encode(), &mut conn.out)
+            .is_ok()
+        {
+            self.stats.messages_sent += 1;
+        }
+    }
+
+    /// Seals a message for a neighbour; nothing happens without a stream.
+    pub(super) fn say_to(&mut self, peer: PeerId, message: &Control) {
+        if let Some(conn) = self.links.get(&peer).and_then(|link| link.conn) {
+            self.say(conn, message);
+        }
+    }
+
+    /// Hands out what was gathered for each connection.
+    pub(super) fn flush(&mut self) {
+        for (id, conn) in &mut self.conns {
+            if !conn.out.is_empty() {
+                let bytes = std::mem::take(&mut conn.out);
+                self.actions.push_back(Action::Write { conn: *id, bytes });
+            }
+        }
+    }
+}

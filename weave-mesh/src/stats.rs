@@ -1,0 +1,100 @@
+//! Counters, one per cause: what was refused, and how much was said.
+
+/// Counts since the mesh was made. None is ever reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeshStats {
+    /// Streams accepted or dialled that opened.
+    pub opened: u64,
+    /// Links that came up.
+    pub links_up: u64,
+    /// Streams refused since [`HALF_OPEN_MAX`](crate::HALF_OPEN_MAX) were not set up yet.
+    pub refused_half_open: u64,
+    /// Streams refused since there are neighbours enough.
+    pub refused_full: u64,
+    /// Set-ups that took longer than [`STAGE_TIMEOUT`](crate::STAGE_TIMEOUT).
+    pub set_up_timeouts: u64,
+    /// Set-ups that ended since the other side broke the protocol.
+    pub set_up_peer_errors: u64,
+    /// Set-ups that ended since the other side is of another network or release, or lacks a
+    /// password.
+    pub set_up_incompatible: u64,
+    /// Set-ups that ended for another cause.
+    pub set_up_errors: u64,
+    /// Streams that led back to this router.
+    pub connected_to_self: u64,
+    /// Streams closed since another one of the same neighbour stays.
+    pub duplicate_streams: u64,
+    /// Streams closed since the other side's boot id is older than one known of it.
+    pub stale_boot_ids: u64,
+    /// Streams closed since a frame did not open or a message came out of turn.
+    pub protocol_errors: u64,
+    /// Control messages that did not decode.
+    pub malformed_messages: u64,
+    /// Control messages received.
+    pub messages_received: u64,
+    /// Control messages sent.
+    pub messages_sent: u64,
+    /// Records taken.
+    pub records_accepted: u64,
+    /// Records that were there already, or older than what is there.
+    pub records_known: u64,
+    /// Records that did not parse, but for those of an unknown kind.
+    pub records_malformed: u64,
+    /// Records of a kind that a later release may know.
+    pub records_unknown_kind: u64,
+    /// Records not signed by their origin for this network.
+    pub records_bad_signature: u64,
+    /// Records refused since there are [`ORIGINS_MAX`](crate::ORIGINS_MAX) origins.
+    pub records_full: u64,
+    /// Origins forgotten since nobody reached them.
+    pub origins_forgotten: u64,
+    /// Routed messages dropped since their hops were used up.
+    pub routed_ttl: u64,
+    /// Probes from routers that are no neighbours.
+    pub probes_unknown: u64,
+    /// Times UDP of a link went down.
+    pub udp_down: u64,
+    /// Data packets received on a stream, which this release does not carry.
+    pub packets_on_stream: u64,
+    /// Inputs that named a connection that is gone; ordinary when a close crosses them.
+    pub unknown_connections: u64,
+    /// Times this router was late on its own timers.
+    pub late_timeouts: u64,
+}
+
+impl MeshStats {
+    /// All counters with their names, which are stable, in the order above.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("opened", self.opened),
+            ("links_up", self.links_up),
+            ("refused_half_open", self.refused_half_open),
+            ("refused_full", self.refused_full),
+            ("set_up_timeouts", self.set_up_timeouts),
+            ("set_up_peer_errors", self.set_up_peer_errors),
+            ("set_up_incompatible", self.set_up_incompatible),
+            ("set_up_errors", self.set_up_errors),
+            ("connected_to_self", self.connected_to_self),
+            ("duplicate_streams", self.duplicate_streams),
+            ("stale_boot_ids", self.stale_boot_ids),
+            ("protocol_errors", self.protocol_errors),
+            ("malformed_messages", self.malformed_messages),
+            ("messages_received", self.messages_received),
+            ("messages_sent", self.messages_sent),
+            ("records_accepted", self.records_accepted),
+            ("records_known", self.records_known),
+            ("records_malformed", self.records_malformed),
+            ("records_unknown_kind", self.records_unknown_kind),
+            ("records_bad_signature", self.records_bad_signature),
+            ("records_full", self.records_full),
+            ("origins_forgotten", self.origins_forgotten),
+            ("routed_ttl", self.routed_ttl),
+            ("probes_unknown", self.probes_unknown),
+            ("udp_down", self.udp_down),
+            ("packets_on_stream", self.packets_on_stream),
+            ("unknown_connections", self.unknown_connections),
+            ("late_timeouts", self.late_timeouts),
+        ]
+        .into_iter()
+    }
+}
