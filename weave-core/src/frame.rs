@@ -57,8 +57,8 @@ impl<'a> FrameView<'a> {
         }
     }
 
-    /// The transport protocol and where its header begins; none for fragments but the first of nothing: a
-    /// fragment's checksum covers bytes that are elsewhere.
+    /// The transport protocol and where its header begins; none for fragments, whose
+    /// checksum covers bytes that are elsewhere.
     pub(crate) fn transport(&self) -> Option<(IpProtocol, usize)> {
         let (protocol, at) = self.payload()?;
         let bytes = &self.bytes[at..];
@@ -84,15 +84,18 @@ impl<'a> FrameView<'a> {
                 let mut next = packet.next_header();
                 let mut header = IPV6_BYTES;
                 for _ in 0..IPV6_EXTENSIONS_MAX {
-                    match next {
-                        IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts => {
-                            let extension = bytes.get(header..header + 2)?;
-                            next = IpProtocol::from(extension[0]);
-                            header += (usize::from(extension[1]) + 1) * 8;
-                        }
-                        IpProtocol::Ipv6Frag => return None,
-                        other => return (header <= bytes.len()).then_some((other, at + header)),
+                    if next == IpProtocol::Ipv6Frag {
+                        return None;
                     }
+                    if !matches!(
+                        next,
+                        IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts
+                    ) {
+                        return (header <= bytes.len()).then_some((next, at + header));
+                    }
+                    let extension = bytes.get(header..header + 2)?;
+                    next = IpProtocol::from(extension[0]);
+                    header += (usize::from(extension[1]) + 1) * 8;
                 }
                 None
             }

@@ -91,9 +91,10 @@ impl Notices {
 
     /// Adds a notice, or counts it as dropped when its queue is full.
     pub fn push(&mut self, notice: Notice) {
-        let (queue, max) = match notice {
-            Notice::Probe { .. } => (&mut self.probes, Self::PROBES_MAX),
-            _ => (&mut self.others, Self::OTHERS_MAX),
+        let (queue, max) = if matches!(notice, Notice::Probe { .. }) {
+            (&mut self.probes, Self::PROBES_MAX)
+        } else {
+            (&mut self.others, Self::OTHERS_MAX)
         };
         if queue.len() < max {
             queue.push_back(notice);

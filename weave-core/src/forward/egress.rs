@@ -1,7 +1,7 @@
 //! Packets from the network: open, check for replay, and do what their kind asks for.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weave_mesh::{PROBE_BYTES, Probe, ProbeKind};
 
@@ -179,6 +179,7 @@ fn take(
             index: header.receiver,
         });
     }
+    let last_heard = receiver.heard.last(fib.epoch);
     if relay.is_none() || receiver.neighbour.is_none() {
         // What a relay brought says nothing about the direct path to a neighbour.
         receiver.heard.stamp(fib.epoch, turn.now);
@@ -209,7 +210,7 @@ fn take(
             }),
             Err(reason) => dropped(turn, reason),
         },
-        Kind::Probe => take_probe(turn, receiver, &run[body], meta),
+        Kind::Probe => take_probe(turn, receiver, last_heard, &run[body], meta),
         Kind::Note => {
             let Ok(note) = Note::parse(&run[body]) else {
                 return dropped(turn, DropReason::BodyMalformed);
@@ -274,14 +275,14 @@ fn take_flood(
     Ok((header, from))
 }
 
-/// Reports a probe, and answers a challenge to where it came from.
+/// Reports a probe, and answers a challenge to where it came from. `last_heard` is from before this packet.
 fn take_probe(
     turn: &mut Turn<'_, '_>,
     receiver: &Receiver,
+    last_heard: Option<Instant>,
     body: &[u8],
     meta: &PacketMeta,
 ) -> Step {
-    let fib = turn.view.fib;
     let Ok(probe) = Probe::parse(body) else {
         return dropped(turn, DropReason::BodyMalformed);
     };
@@ -293,14 +294,8 @@ fn take_probe(
     if probe.kind != ProbeKind::Challenge {
         return Step::Done;
     }
-    let last_heard = receiver
-        .heard
-        .last(fib.epoch)
-        .map(|at| turn.now.saturating_duration_since(at));
-    let last_heard_ms = last_heard
-        .and_then(|since| u16::try_from(since.as_millis()).ok())
-        .unwrap_or(u16::MAX);
-    let answer = probe.answer(last_heard_ms, meta.remote);
+    let age = last_heard.map(|at| turn.now.saturating_duration_since(at));
+    let answer = probe.answer(Probe::age_ms(age), meta.remote);
     let back = To {
         remote: meta.remote,
         local: meta.local,
