@@ -30,6 +30,20 @@ pub trait FrameIo {
     fn send(&mut self, tx: &mut Batch<FrameMeta>) -> io::Result<usize>;
 }
 
+impl<T: FrameIo + ?Sized> FrameIo for Box<T> {
+    fn caps(&self) -> FrameCaps {
+        (**self).caps()
+    }
+
+    fn recv(&mut self, rx: &mut Batch<FrameMeta>) -> io::Result<usize> {
+        (**self).recv(rx)
+    }
+
+    fn send(&mut self, tx: &mut Batch<FrameMeta>) -> io::Result<usize> {
+        (**self).send(tx)
+    }
+}
+
 /// A source and sink of UDP datagrams in runs.
 pub trait PacketIo {
     /// What this socket can do; asked once, before the first batch.

@@ -71,7 +71,7 @@ drop_reasons! {
 }
 
 /// Counters of one worker since its start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForwardStats {
     /// Frames from the port, super-frames counted once.
     pub frames_in: u64,
@@ -97,7 +97,7 @@ pub struct ForwardStats {
     pub floods_passed: u64,
     /// MAC addresses that found the table full.
     pub macs_not_learned: u64,
-    drops: Vec<u64>,
+    drops: [u64; DropReason::ALL.len()],
 }
 
 impl ForwardStats {
@@ -116,7 +116,7 @@ impl ForwardStats {
             floods_started: 0,
             floods_passed: 0,
             macs_not_learned: 0,
-            drops: vec![0; DropReason::ALL.len()],
+            drops: [0; DropReason::ALL.len()],
         }
     }
 
