@@ -2,7 +2,7 @@
 
 use weave_io::host::{Error, Netlink, ScopedNetNs};
 
-use super::{unique_name};
+use super::unique_name;
 
 pub(super) fn devices_are_looked_up_changed_and_removed() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();

@@ -4,9 +4,9 @@
 mod bridges;
 mod devices;
 mod namespaces;
-mod routes;
 #[path = "../support/root_tests.rs"]
 mod root_tests;
+mod routes;
 
 use std::fs;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use weave_io::host::{Cidr, NetNs};
 
 fn main() -> ExitCode {
-    const TESTS: &[root_tests::RootTest] = root_tests![
+    const TESTS: &[root_tests::RootTest] = root_tests::tests![
         bridges::a_bridge_is_made_once_with_our_settings,
         bridges::a_bridge_left_with_other_settings_is_put_right,
         bridges::ports_come_and_go,

@@ -1,5 +1,7 @@
 //! Addresses and routes.
 
+use std::time::{Duration, Instant};
+
 use weave_io::host::{Cidr, Error, Netlink, Route, ScopedNetNs};
 
 use super::{cidr, ip, ip_of, unique_name};
@@ -148,7 +150,12 @@ pub(super) fn the_path_to_an_address_tells_device_source_and_mtu() {
         let near = host.path_to(ip_of(gateway)).unwrap();
         assert_eq!((near.device.name.as_str(), near.gateway), ("v0", None));
         assert!(!near.local && !path.local);
-        assert!(host.path_to(ip_of(source)).unwrap().local);
+        // The kernel puts a new IPv6 address into its local table a moment after it was added.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !host.path_to(ip_of(source)).unwrap().local {
+            assert!(Instant::now() < deadline, "{source} is not local");
+            std::thread::yield_now();
+        }
     }
     ip(
         &namespace,

@@ -9,13 +9,12 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 /// A test and its name; it fails by panicking.
-pub type RootTest = (&'static str, fn());
+pub(crate) type RootTest = (&'static str, fn());
 
-/// Names the functions of modules as tests: `root_tests![module::function, …]`.
+/// Names functions as tests: `tests![module::function, …]`.
 ///
 /// One that is left out is dead code, and the compiler says so.
-#[macro_export]
-macro_rules! root_tests {
+macro_rules! tests {
     ($($module:ident::$function:ident),+ $(,)?) => {
         &[$((
             concat!(stringify!($module), "::", stringify!($function)),
@@ -23,13 +22,14 @@ macro_rules! root_tests {
         )),+]
     };
 }
+pub(crate) use tests;
 
 /// Runs the tests as `cargo test` expects it of its own harness, with the same arguments.
 ///
 /// Without root, or without one of the `files` that they need (devices, say), all are ignored; with
 /// `WEAVE_TEST_REQUIRE_ROOT=1` that is a failure instead, for runs that must not skip anything. `threads` is how
 /// many tests run at a time unless `--test-threads` says otherwise.
-pub fn run(tests: &'static [RootTest], files: &[&str], threads: Option<usize>) -> ExitCode {
+pub(crate) fn run(tests: &'static [RootTest], files: &[&str], threads: Option<usize>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(threads);
     let missing = missing(files);

@@ -18,31 +18,37 @@ use super::Container;
 use super::container::DEVICE;
 
 /// A container's interface: whole frames in and out.
-pub struct Tap {
+pub(crate) struct Tap {
     socket: Socket,
 }
 
 impl Tap {
     /// Opens it; frames that come from now on are kept for [`Tap::receive`].
-    pub fn open(container: &Container) -> Self {
-        Self { socket: container.run(|| socket_on(DEVICE, &[])).unwrap() }
+    pub(crate) fn open(container: &Container) -> Self {
+        Self {
+            socket: container.run(|| socket_on(DEVICE, &[])).unwrap(),
+        }
     }
 
     /// Opens it for frames with this 802.1Q tag only.
     ///
     /// The kernel takes the tag out of the frame before it hands it up, and keeps it beside; so those that pass the
     /// filter had exactly this one, and are received without.
-    pub fn open_tagged(container: &Container, tag: [u8; 4]) -> Self {
-        Self { socket: container.run(|| socket_on(DEVICE, &only_tagged(tag))).unwrap() }
+    pub(crate) fn open_tagged(container: &Container, tag: [u8; 4]) -> Self {
+        Self {
+            socket: container
+                .run(|| socket_on(DEVICE, &only_tagged(tag)))
+                .unwrap(),
+        }
     }
 
     /// Puts a frame on the wire.
-    pub fn send(&self, frame: &[u8]) {
+    pub(crate) fn send(&self, frame: &[u8]) {
         assert_eq!(self.socket.send(frame).unwrap(), frame.len());
     }
 
     /// How often exactly this frame came. Waits for the first, so long at most, and then a little for more.
-    pub fn receive(&self, frame: &[u8], limit: Duration) -> usize {
+    pub(crate) fn receive(&self, frame: &[u8], limit: Duration) -> usize {
         const AFTERMATH: Duration = Duration::from_millis(100);
         let mut until = Instant::now() + limit;
         let mut count = 0;
@@ -58,21 +64,21 @@ impl Tap {
 }
 
 /// Everything on all wires of a namespace, until it is stopped.
-pub struct Capture {
+pub(crate) struct Capture {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<Captured>>,
 }
 
 /// A frame that was seen.
-pub struct Captured {
+pub(crate) struct Captured {
     /// Index of the device.
-    pub device: u32,
-    pub bytes: Vec<u8>,
+    pub(crate) device: u32,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Capture {
     /// Captures from now on.
-    pub fn start(namespace: &NetNs) -> Self {
+    pub(crate) fn start(namespace: &NetNs) -> Self {
         let socket = namespace.run(packet_socket).unwrap().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let own_stop = Arc::clone(&stop);
@@ -82,7 +88,10 @@ impl Capture {
             while !own_stop.load(Ordering::Relaxed) {
                 let until = Instant::now() + Duration::from_millis(50);
                 while let Some((length, device)) = receive(&socket, &mut bytes, until) {
-                    frames.push(Captured { device, bytes: bytes[..length].to_vec() });
+                    frames.push(Captured {
+                        device,
+                        bytes: bytes[..length].to_vec(),
+                    });
                 }
             }
             frames
@@ -91,14 +100,14 @@ impl Capture {
     }
 
     /// Ends it; what it saw.
-    pub fn stop(self) -> Vec<Captured> {
+    pub(crate) fn stop(self) -> Vec<Captured> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
 }
 
 /// How many frames each device saw.
-pub fn by_device(frames: &[Captured]) -> BTreeMap<u32, usize> {
+pub(crate) fn by_device(frames: &[Captured]) -> BTreeMap<u32, usize> {
     let mut counts = BTreeMap::new();
     for frame in frames {
         *counts.entry(frame.device).or_default() += 1;
@@ -107,7 +116,7 @@ pub fn by_device(frames: &[Captured]) -> BTreeMap<u32, usize> {
 }
 
 /// Whether the bytes hold the marker anywhere.
-pub fn holds(bytes: &[u8], marker: &[u8]) -> bool {
+pub(crate) fn holds(bytes: &[u8], marker: &[u8]) -> bool {
     bytes.windows(marker.len()).any(|window| window == marker)
 }
 

@@ -9,8 +9,7 @@ use super::cidr;
 use super::ping::Pinger;
 
 /// One container, with one interface on the network.
-pub struct Container {
-    netlink: Netlink,
+pub(crate) struct Container {
     namespace: ScopedNetNs,
     addresses: Vec<Cidr>,
     mac: [u8; 6],
@@ -21,10 +20,13 @@ impl Container {
         let namespace = ScopedNetNs::create(name).unwrap();
         let netlink = Netlink::open_in(&namespace).unwrap();
         // Nobody else has its addresses: no second is spent on making sure.
-        netlink.set_setting("ipv6/conf/default/accept_dad", "0").unwrap();
+        netlink
+            .set_setting("ipv6/conf/default/accept_dad", "0")
+            .unwrap();
         host.ensure_bridge("weave", None).unwrap();
         let outside = format!("vethwe{number}");
-        host.create_veth(&outside, DEVICE, Some(&namespace)).unwrap();
+        host.create_veth(&outside, DEVICE, Some(&namespace))
+            .unwrap();
         host.attach("weave", &outside).unwrap();
         host.set_up(&outside).unwrap();
         netlink.set_up("lo").unwrap();
@@ -34,50 +36,58 @@ impl Container {
             netlink.add_address_undetected(DEVICE, *address).unwrap();
         }
         netlink.set_up(DEVICE).unwrap();
-        netlink.add_route(&Route::on_device(cidr("224.0.0.0/4"), DEVICE)).unwrap();
+        netlink
+            .add_route(&Route::on_device(cidr("224.0.0.0/4"), DEVICE))
+            .unwrap();
         for family in ["ipv4", "ipv6"] {
             // An unanswered ARP or neighbour request is repeated after a second by default (RFC 4861 section 10
             // allows less, RFC 1122 section 2.3.2.1 asks for no more than one a second on a real wire): the first
             // one comes while routers are still starting, and that second would be all that is measured.
-            netlink.set_setting(&format!("{family}/neigh/{DEVICE}/retrans_time_ms"), "20").unwrap();
+            netlink
+                .set_setting(&format!("{family}/neigh/{DEVICE}/retrans_time_ms"), "20")
+                .unwrap();
         }
         let mac = netlink.link(DEVICE).unwrap().mac.expect("a veth has one");
-        Self { netlink, namespace, addresses, mac }
+        Self {
+            namespace,
+            addresses,
+            mac,
+        }
     }
 
     /// Its first address.
-    pub fn address(&self) -> IpAddr {
+    pub(crate) fn address(&self) -> IpAddr {
         self.addresses[0].address()
     }
 
     /// Its first IPv6 address.
-    pub fn address_v6(&self) -> IpAddr {
+    pub(crate) fn address_v6(&self) -> IpAddr {
         let v6 = |cidr: &Cidr| cidr.address().is_ipv6();
-        self.addresses.iter().copied().find(v6).expect("the test gave it one").address()
+        self.addresses
+            .iter()
+            .copied()
+            .find(v6)
+            .expect("the test gave it one")
+            .address()
     }
 
     /// Its Ethernet address.
-    pub fn mac(&self) -> [u8; 6] {
+    pub(crate) fn mac(&self) -> [u8; 6] {
         self.mac
     }
 
-    /// Its devices.
-    pub fn netlink(&self) -> &Netlink {
-        &self.netlink
-    }
-
     /// Where it is.
-    pub fn namespace(&self) -> &NetNs {
+    pub(crate) fn namespace(&self) -> &NetNs {
         &self.namespace
     }
 
     /// Runs `work` inside.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.namespace.run(work).unwrap()
     }
 
     /// Pings until an answer comes; how long that took, or `None` if none came in that time.
-    pub fn reaches(&self, address: IpAddr, limit: Duration) -> Option<Duration> {
+    pub(crate) fn reaches(&self, address: IpAddr, limit: Duration) -> Option<Duration> {
         let start = Instant::now();
         let pinger = Pinger::start(self, address, b"");
         let answered = pinger.answered_after(start, limit);
@@ -85,13 +95,14 @@ impl Container {
     }
 
     /// Fails unless an answer comes in that time; how long it took.
-    pub fn must_reach(&self, other: &Self, limit: Duration) -> Duration {
+    pub(crate) fn must_reach(&self, other: &Self, limit: Duration) -> Duration {
         let (from, to) = (self.address(), other.address());
-        self.reaches(to, limit).unwrap_or_else(|| panic!("{from} got no answer from {to} within {limit:?}"))
+        self.reaches(to, limit)
+            .unwrap_or_else(|| panic!("{from} got no answer from {to} within {limit:?}"))
     }
 }
 
 /// The interface on the network, as `weave attach` calls it.
-pub const DEVICE: &str = "ethwe";
+pub(crate) const DEVICE: &str = "ethwe";
 /// What a router on an underlay of 1,500 bytes tells containers to use: 110 bytes less (design.md section 6).
-pub const MTU_BYTES: u32 = 1390;
+pub(crate) const MTU_BYTES: u32 = 1390;

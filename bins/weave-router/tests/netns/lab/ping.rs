@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::Container;
 
 /// Pings every 20 ms from a container until it goes out of scope.
-pub struct Pinger {
+pub(crate) struct Pinger {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -26,19 +26,23 @@ struct Shared {
 
 /// What was sent and what came back.
 #[derive(Debug, Default, Clone)]
-pub struct Record {
+pub(crate) struct Record {
     /// Requests sent so far; they bear the numbers from 0 up.
-    pub sent: u32,
+    pub(crate) sent: u32,
     /// When each answer came, in order, with its request's number.
-    pub answers: Vec<(u32, Instant)>,
+    pub(crate) answers: Vec<(u32, Instant)>,
 }
 
 impl Pinger {
     /// Starts pinging `address`, with `marker` at the end of each request.
-    pub fn start(from: &Container, address: IpAddr, marker: &[u8]) -> Self {
+    pub(crate) fn start(from: &Container, address: IpAddr, marker: &[u8]) -> Self {
         static COUNTER: AtomicU16 = AtomicU16::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let echo = Echo { v6: address.is_ipv6(), identifier: number, marker: marker.to_vec() };
+        let echo = Echo {
+            v6: address.is_ipv6(),
+            identifier: number,
+            marker: marker.to_vec(),
+        };
         let shared = Arc::new(Shared::default());
         let (namespace, own) = (from.namespace().clone(), Arc::clone(&shared));
         let thread = thread::spawn(move || {
@@ -47,11 +51,14 @@ impl Pinger {
             let target = SockAddr::from(SocketAddr::new(address, 0));
             own.ping(&socket, &target, &echo);
         });
-        Self { shared, thread: Some(thread) }
+        Self {
+            shared,
+            thread: Some(thread),
+        }
     }
 
     /// Waits for the first answer to come after `moment`; when it came, or `None` if it did not come in that time.
-    pub fn answered_after(&self, moment: Instant, limit: Duration) -> Option<Instant> {
+    pub(crate) fn answered_after(&self, moment: Instant, limit: Duration) -> Option<Instant> {
         let first = |record: &Record| {
             let at = record.answers.partition_point(|(_, when)| *when <= moment);
             record.answers.get(at).map(|(_, when)| *when)
@@ -66,12 +73,12 @@ impl Pinger {
     }
 
     /// Everything so far.
-    pub fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> Record {
         self.shared.record.lock().unwrap().clone()
     }
 
     /// The longest time without an answer between `from` and now.
-    pub fn gap_since(&self, from: Instant) -> Duration {
+    pub(crate) fn gap_since(&self, from: Instant) -> Duration {
         self.record().gap(from, Instant::now())
     }
 }
@@ -87,7 +94,7 @@ impl Drop for Pinger {
 
 impl Record {
     /// The longest time without an answer that touches `from..until`: it begins with the last answer before.
-    pub fn gap(&self, from: Instant, until: Instant) -> Duration {
+    pub(crate) fn gap(&self, from: Instant, until: Instant) -> Duration {
         let mut last = from;
         let mut longest = Duration::ZERO;
         for (_, at) in &self.answers {
@@ -127,11 +134,16 @@ impl Shared {
             match (&mut &*socket).read(&mut bytes) {
                 Ok(length) => {
                     if let Some(number) = echo.answer(&bytes[..length]) {
-                        self.record.lock().unwrap().answers.push((number, Instant::now()));
+                        self.record
+                            .lock()
+                            .unwrap()
+                            .answers
+                            .push((number, Instant::now()));
                         self.answered.notify_all();
                     }
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 // An ICMP error of an earlier request.
                 Err(_) => thread::sleep(Duration::from_millis(1)),
             }
@@ -140,15 +152,15 @@ impl Shared {
 }
 
 /// One exchange's form (RFC 792, RFC 4443 section 4).
-pub struct Echo {
-    pub v6: bool,
-    pub identifier: u16,
-    pub marker: Vec<u8>,
+pub(crate) struct Echo {
+    pub(crate) v6: bool,
+    pub(crate) identifier: u16,
+    pub(crate) marker: Vec<u8>,
 }
 
 impl Echo {
     /// A socket that sends requests, and receives all ICMP of its namespace.
-    pub fn socket(&self) -> io::Result<Socket> {
+    pub(crate) fn socket(&self) -> io::Result<Socket> {
         if self.v6 {
             Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))
         } else {
@@ -157,7 +169,7 @@ impl Echo {
     }
 
     /// The request of this number.
-    pub fn request(&self, number: u32) -> Vec<u8> {
+    pub(crate) fn request(&self, number: u32) -> Vec<u8> {
         let mut message = vec![if self.v6 { 128 } else { 8 }, 0, 0, 0];
         message.extend(self.identifier.to_be_bytes());
         // The message's own field wraps; the one in the data does not.
@@ -173,22 +185,31 @@ impl Echo {
     }
 
     /// The number of the request that this packet answers, if it does.
-    pub fn answer(&self, packet: &[u8]) -> Option<u32> {
+    pub(crate) fn answer(&self, packet: &[u8]) -> Option<u32> {
         // With IPv4 the header comes too.
-        let header_bytes = if self.v6 { 0 } else { usize::from(packet.first()? & 15) * 4 };
+        let header_bytes = if self.v6 {
+            0
+        } else {
+            usize::from(packet.first()? & 15) * 4
+        };
         let message = packet.get(header_bytes..)?;
         let kind = if self.v6 { 129 } else { 0 };
         let data = message.get(8..)?;
-        let ours = message[0] == kind && message[4..6] == self.identifier.to_be_bytes() && data.get(4..)? == self.marker;
+        let ours = message[0] == kind
+            && message[4..6] == self.identifier.to_be_bytes()
+            && data.get(4..)? == self.marker;
         ours.then(|| u32::from_be_bytes([data[0], data[1], data[2], data[3]]))
     }
 }
 
 /// The Internet checksum (RFC 1071).
-pub fn checksum(bytes: &[u8]) -> u16 {
+pub(crate) fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {
-        sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+        sum += u32::from(u16::from_be_bytes([
+            pair[0],
+            pair.get(1).copied().unwrap_or(0),
+        ]));
     }
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use weave_io::host::NetNs;
 
 /// A running program; killed when this goes out of scope.
-pub struct Process {
+pub(crate) struct Process {
     pid: Pid,
     end: Arc<End>,
     keeper: Option<JoinHandle<()>>,
@@ -30,10 +30,15 @@ impl Process {
     ///
     /// It asks the kernel (by `setpriv`) to be killed when its parent is, so that nothing survives a test that was
     /// killed. The kernel means the parent *thread*; so the thread that starts it stays until it ends.
-    pub fn start(namespace: &NetNs, program: &str, arguments: &[String], log: File) -> Self {
+    pub(crate) fn start(namespace: &NetNs, program: &str, arguments: &[String], log: File) -> Self {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", program]).args(arguments);
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .args(["--pdeathsig", "KILL", "--", program])
+            .args(arguments);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         let (report, pid) = mpsc::channel();
         let end = Arc::new(End::default());
         let (namespace, own_end) = (namespace.clone(), Arc::clone(&end));
@@ -49,16 +54,15 @@ impl Process {
             own_end.came.notify_all();
         });
         let pid = pid.recv().expect("the thread says so, or has said why not");
-        Self { pid, end, keeper: Some(keeper) }
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> i32 {
-        self.pid.as_raw()
+        Self {
+            pid,
+            end,
+            keeper: Some(keeper),
+        }
     }
 
     /// Sends a signal, unless it has ended.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let status = self.end.status.lock().unwrap();
         if status.is_none() {
             kill(self.pid, signal).unwrap();
@@ -66,32 +70,46 @@ impl Process {
     }
 
     /// Waits for its end, so long at most.
-    pub fn wait(&self, limit: Duration) -> Option<ExitStatus> {
+    pub(crate) fn wait(&self, limit: Duration) -> Option<ExitStatus> {
         let status = self.end.status.lock().unwrap();
-        let (status, _) = self.end.came.wait_timeout_while(status, limit, |status| status.is_none()).unwrap();
+        let (status, _) = self
+            .end
+            .came
+            .wait_timeout_while(status, limit, |status| status.is_none())
+            .unwrap();
         *status
     }
 
     /// It has not ended.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.end.status.lock().unwrap().is_none()
     }
 
     /// Memory that it occupies now, in KiB (`VmRSS` of `/proc/PID/status`, proc(5)).
-    pub fn resident_kib(&self) -> u64 {
+    pub(crate) fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
-        line.trim().trim_end_matches(" kB").parse().expect("proc(5)")
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("proc(5)");
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("proc(5)")
     }
 
     /// Processor time that it has used, in user and system mode (fields 14 and 15 of `/proc/PID/stat`, proc(5)).
-    pub fn processor_time(&self) -> Duration {
+    pub(crate) fn processor_time(&self) -> Duration {
         /// USER_HZ is 100 on every architecture that Rust's standard library runs on but alpha.
         const TICK_MS: u64 = 10;
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
         // The second field is the name in brackets, which may hold blanks.
         let (_, rest) = stat.rsplit_once(')').expect("proc(5)");
-        let ticks = rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap());
+        let ticks = rest
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().unwrap());
         Duration::from_millis(ticks.sum::<u64>() * TICK_MS)
     }
 }
