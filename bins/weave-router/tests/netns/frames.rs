@@ -1,7 +1,7 @@
 //! A virtual Ethernet switch carries any protocol.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -113,11 +113,11 @@ pub(super) fn multicast_reaches_its_group() {
     let pair = Pair::new();
     let (group, port) = (Ipv4Addr::new(239, 1, 2, 3), 7003);
     let member = pair.other.run(|| UdpSocket::bind((group, port)).unwrap());
-    let IpAddr::V4(own) = pair.other.address() else {
-        panic!("the first address is IPv4")
-    };
-    pair.other
-        .run(|| member.join_multicast_v4(&group, &own).unwrap());
+    pair.other.run(|| {
+        member
+            .join_multicast_v4(&group, &ipv4(&pair.other).into())
+            .unwrap()
+    });
     member.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
     let sender = pair
         .one
@@ -144,18 +144,26 @@ pub(super) fn frames_of_every_kind_cross_byte_for_byte() {
             frame(BROADCAST, from, 0x0806, &arp(&pair, 1)),
         ),
         ("ARP answer", frame(to, from, 0x0806, &arp(&pair, 2))),
-        ("IPv4", frame(to, from, 0x0800, &udp(&pair, 100))),
+        (
+            "IPv4",
+            frame(to, from, 0x0800, &udp(&pair, ipv4(&pair.other), 100)),
+        ),
         (
             "broadcast IPv4",
-            frame(BROADCAST, from, 0x0800, &udp(&pair, 1200)),
+            frame(BROADCAST, from, 0x0800, &udp(&pair, [255; 4], 1200)),
         ),
         (
             "multicast IPv4",
-            frame([0x01, 0x00, 0x5e, 1, 2, 3], from, 0x0800, &udp(&pair, 300)),
+            frame(
+                [0x01, 0x00, 0x5e, 1, 2, 3],
+                from,
+                0x0800,
+                &udp(&pair, [239, 1, 2, 3], 300),
+            ),
         ),
         (
             "multicast IPv6",
-            frame([0x33, 0x33, 0, 0, 0, 1], from, 0x86dd, &noise(60)),
+            frame([0x33, 0x33, 0, 0, 0, 1], from, 0x86dd, &to_all_nodes()),
         ),
         (
             "multicast of no IP",
@@ -194,7 +202,12 @@ pub(super) fn frames_of_every_kind_cross_byte_for_byte() {
                 .try_into()
                 .unwrap();
             let wire = Tap::open_tagged(&pair.other, tag);
-            let plain = frame(destination, from, 0x0800, &udp(&pair, 200));
+            let plain = frame(
+                destination,
+                from,
+                0x0800,
+                &udp(&pair, ipv4(&pair.other), 200),
+            );
             let tagged = [&plain[..12], &tag, &plain[12..]].concat();
             tap.send(&tagged);
             assert_eq!(
@@ -259,13 +272,18 @@ fn arp(pair: &Pair, operation: u8) -> Vec<u8> {
     message
 }
 
+/// An IPv6 packet for ff02::1 with 20 bytes in it (RFC 8200; next header 59: none that means anything).
+fn to_all_nodes() -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0, 0, 20, 59, 1];
+    packet.extend("fe80::32".parse::<Ipv6Addr>().unwrap().octets());
+    packet.extend("ff02::1".parse::<Ipv6Addr>().unwrap().octets());
+    packet.extend(noise(20));
+    packet
+}
+
 /// A UDP datagram to nobody's port, with the sums that a card would compute (RFC 791, RFC 768).
-fn udp(pair: &Pair, payload_bytes: u16) -> Vec<u8> {
-    let octets = |container: &Container| match container.address() {
-        IpAddr::V4(address) => address.octets(),
-        IpAddr::V6(_) => panic!("the first address is IPv4"),
-    };
-    let (source, destination) = (octets(&pair.one), octets(&pair.other));
+fn udp(pair: &Pair, destination: [u8; 4], payload_bytes: u16) -> Vec<u8> {
+    let source = ipv4(&pair.one);
     let length = (8 + payload_bytes).to_be_bytes();
     let mut header = vec![0x45, 0];
     header.extend((28 + payload_bytes).to_be_bytes());
@@ -282,6 +300,13 @@ fn udp(pair: &Pair, payload_bytes: u16) -> Vec<u8> {
     let sum = checksum(&pseudo);
     datagram[6..8].copy_from_slice(&sum.to_be_bytes());
     [header, datagram].concat()
+}
+
+fn ipv4(container: &Container) -> [u8; 4] {
+    match container.address() {
+        IpAddr::V4(address) => address.octets(),
+        IpAddr::V6(_) => panic!("the first address is IPv4"),
+    }
 }
 
 /// Bytes without a pattern that a fault could hide behind, the same in each run (xorshift64).
