@@ -87,6 +87,7 @@ impl Config {
                 nickname: nickname.to_owned(),
                 listen_port: DEFAULT_PORT,
                 targets: Vec::new(),
+                rejoin: Vec::new(),
                 discovery: true,
                 conn_limit: CONN_LIMIT,
                 aes: true,

@@ -50,6 +50,8 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum Purpose {
     Target(Target),
     Peer(PeerId),
+    /// An address of a neighbour before the restart: wanted until it leads somewhere once.
+    Rejoin(SocketAddr),
 }
 
 /// What a user sees of a target.
@@ -156,6 +158,13 @@ impl Dialler {
         true
     }
 
+    /// Has an address dialled until it leads to a peer that there is a link to.
+    pub(crate) fn add_rejoin(&mut self, now: Instant, address: SocketAddr) {
+        self.wishes
+            .entry(Purpose::Rejoin(address))
+            .or_insert_with(|| Wish::new(now));
+    }
+
     /// Removes a target; returns who was found there, `None` if it is no target.
     pub(crate) fn remove_target(&mut self, target: &Target) -> Option<Option<PeerId>> {
         let wish = self.wishes.remove(&Purpose::Target(target.clone()))?;
@@ -179,7 +188,7 @@ impl Dialler {
         peers: &BTreeMap<PeerId, (u64, Vec<SocketAddr>)>,
     ) {
         self.wishes.retain(|purpose, _| match purpose {
-            Purpose::Target(_) => true,
+            Purpose::Target(_) | Purpose::Rejoin(_) => true,
             Purpose::Peer(peer) => peers.contains_key(peer),
         });
         for (peer, (boot_id, addresses)) in peers {
@@ -231,6 +240,9 @@ impl Dialler {
         random: &mut impl Rng,
     ) -> Option<DialStep> {
         self.own_addresses.retain(|_, until| now < *until);
+        self.wishes.retain(|purpose, wish| {
+            !matches!(purpose, Purpose::Rejoin(_)) || !wish.is_satisfied(now, is_linked)
+        });
         let busy: BTreeSet<&Purpose> = self.attempts.values().map(|(of, _)| of).collect();
         for (purpose, wish) in &mut self.wishes {
             if wish.is_satisfied(now, is_linked) {
@@ -253,6 +265,7 @@ impl Dialler {
                             return Some(DialStep::Resolve(target.clone()));
                         }
                     },
+                    Purpose::Rejoin(address) => wish.queue.push_back(*address),
                     Purpose::Peer(_) => {
                         let mut tried = BTreeSet::new();
                         let all = wish.working.iter().chain(&wish.addresses);
@@ -339,7 +352,7 @@ impl Dialler {
             if now >= since + LIVED {
                 wish.step = 0;
                 let patience = match purpose {
-                    Purpose::Target(_) => Duration::ZERO,
+                    Purpose::Target(_) | Purpose::Rejoin(_) => Duration::ZERO,
                     Purpose::Peer(peer) => patience_of_larger(own, peer),
                 };
                 wish.next_at = now + patience;
@@ -406,7 +419,7 @@ impl Dialler {
             .iter()
             .filter_map(|(purpose, wish)| match purpose {
                 Purpose::Target(target) => Some((target, wish)),
-                Purpose::Peer(_) => None,
+                Purpose::Peer(_) | Purpose::Rejoin(_) => None,
             })
     }
 }
@@ -431,3 +444,6 @@ fn back_off(step: u32, is_near: bool, random: &mut impl Rng) -> Duration {
     }
     delay.min(longest) * random.random_range(800..=1200) / 1000
 }
+
+#[cfg(test)]
+mod tests;

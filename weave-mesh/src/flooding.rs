@@ -104,3 +104,6 @@ impl Flooding {
         self.pending.is_empty() && self.in_flight.is_empty()
     }
 }
+
+#[cfg(test)]
+mod proptests;

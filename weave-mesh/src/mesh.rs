@@ -8,6 +8,8 @@ mod gossip;
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::tests::base as tests_base;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -56,6 +58,8 @@ pub struct MeshConfig {
     pub listen_port: u16,
     /// Whom to dial whatever the records say.
     pub targets: Vec<Target>,
+    /// Addresses of neighbours before the restart, dialled until each led somewhere once.
+    pub rejoin: Vec<SocketAddr>,
     /// Whether routers met in records are dialled, too.
     pub discovery: bool,
     /// Neighbours at which dialling the ones met in records ends; 0 is no limit.
@@ -268,6 +272,9 @@ impl Mesh {
         };
         for target in std::mem::take(&mut mesh.config.targets) {
             mesh.dialler.add_target(now, target);
+        }
+        for address in std::mem::take(&mut mesh.config.rejoin) {
+            mesh.dialler.add_rejoin(now, address);
         }
         mesh
     }
@@ -552,13 +559,13 @@ impl Mesh {
                 at(Some(link.digest_at), WakeReason::Digest);
             }
         }
-        at(self.router_publisher.next_at(), WakeReason::Publish);
-        at(self.links_publisher.next_at(), WakeReason::Publish);
         let forget_at = self
             .store
             .next_forget(&|peer| self.links.contains_key(peer));
         at(forget_at, WakeReason::Forget);
         if !self.is_shut_down {
+            at(self.router_publisher.next_at(), WakeReason::Publish);
+            at(self.links_publisher.next_at(), WakeReason::Publish);
             at(
                 self.dialler
                     .next_timeout(self.now, &|peer| has_stream(&self.links, peer)),

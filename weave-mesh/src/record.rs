@@ -418,3 +418,6 @@ fn signed_message(network: &NetworkId, said: &[u8]) -> Vec<u8> {
     message.extend_from_slice(said);
     message
 }
+
+#[cfg(test)]
+mod tests;

@@ -282,3 +282,6 @@ fn hash(context: Context) -> [u8; 32] {
     out.copy_from_slice(context.finish().as_ref());
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,3 +204,6 @@ pub(crate) mod array64 {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -447,6 +447,7 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
             nickname: name.to_owned(),
             listen_port: address.port(),
             targets: Vec::new(),
+            rejoin: Vec::new(),
             discovery: true,
             conn_limit: 32,
             aes: true,

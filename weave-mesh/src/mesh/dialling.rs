@@ -61,7 +61,7 @@ impl Mesh {
         };
         let target = match purpose {
             Purpose::Target(target) => Some(target),
-            Purpose::Peer(_) => None,
+            Purpose::Peer(_) | Purpose::Rejoin(_) => None,
         };
         self.events.push_back(Event::ConnectFailed {
             target,

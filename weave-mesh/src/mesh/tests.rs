@@ -1,1 +1,9 @@
+//! Meshes wired in memory, in virtual time.
 
+mod carriers;
+mod chaos;
+mod duplicates;
+mod gossip;
+mod world;
+
+pub(crate) use self::world::base;

@@ -1,0 +1,297 @@
+//! Runs a router on threads: the only place that waits, reads clocks, and opens sockets.
+//!
+//! Two threads. The worker's sleeps in epoll until the port or the socket has something, or a new snapshot
+//! wakes it. The control plane's runs a tokio runtime of its own: TCP streams, names, files, deadlines. Neither
+//! ever wakes up just to look.
+
+mod control;
+mod port;
+mod streams;
+mod thread;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use weave_core::{Command, Config, Fib, MacTable, Router, Status};
+use weave_crypto::Identity;
+use weave_mesh::Target;
+
+use super::{ControlLoop, NoticeQueue, Published, Shared, SharedStats, Worker, WorkerError};
+use crate::udp::canonical;
+use crate::{StateDir, StateError, UdpTransport, os_seed, tcp};
+
+use control::{Control, Request};
+pub use port::FramePort;
+use thread::WorkerThread;
+
+/// What a router is run with.
+pub struct RunConfig {
+    /// The router's own configuration. Its listen port is set to the one that was bound.
+    pub router: Config,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// Counts its starts; stored already.
+    pub boot_id: u64,
+    /// Where to listen for TCP and UDP; `[::]:6783` is every address of both families. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where frames enter and leave; none for a pure relay.
+    pub port: Option<FramePort>,
+    /// Where to keep what must outlive the process; without, a restart begins anew.
+    pub state: Option<StateDir>,
+    /// Lists the addresses of this host's interfaces. Called at the start and every 30 s, may block.
+    pub local_addresses: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+}
+
+/// Why a router did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The listen address cannot be had.
+    #[error(
+        "cannot listen on {address}; is another router running, or is the address not this host's?"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The system refused a thread, a file descriptor or random bytes.
+    #[error("the system refused what a router needs")]
+    System(#[from] io::Error),
+}
+
+/// Why a running router ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The data plane cannot go on.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The system refused to let the worker wait.
+    #[error("the system refused to wait for port and socket")]
+    Wait(#[source] io::Error),
+    /// A boot id could not be stored, and must not be used unstored.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A thread panicked: a fault of this program.
+    #[error("the {0} thread panicked")]
+    Panicked(&'static str),
+}
+
+/// The router is not running any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the router has ended")]
+pub struct Ended;
+
+/// Starts a router. It runs until [`Handle::shutdown`], a fault, or the drop of [`Running`].
+///
+/// # Errors
+/// See [`StartError`]; nothing is left running.
+pub fn start(config: RunConfig) -> Result<Running, StartError> {
+    let (listener, socket) = bind(config.listen).map_err(|source| StartError::Listen {
+        address: config.listen,
+        source,
+    })?;
+    let address = canonical(listener.local_addr()?);
+
+    let now = Instant::now();
+    // A clock before 1970 is as good as one at 1970: the boot id grows all the same.
+    let unix_time = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut router_config = config.router;
+    router_config.mesh.listen_port = address.port();
+    let [s0, s1, s2, s3, s4, s5, s6, s7, ..] = os_seed()?;
+    let macs_seed = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+    let macs = Arc::new(MacTable::new(MACS_MAX, now, macs_seed));
+    let mut router = Router::new(
+        router_config,
+        Arc::clone(&config.identity),
+        os_seed()?,
+        now,
+        unix_time,
+        config.boot_id,
+        Arc::clone(&macs),
+    );
+    let fib = router.poll_fib().unwrap_or_else(|| {
+        let local = config.identity.peer_id().short_id();
+        Arc::new(Fib::empty(now, local, config.boot_id << 16))
+    });
+    let shared = Shared {
+        published: Arc::new(Published::new(fib)),
+        notices: Arc::new(NoticeQueue::new()),
+        stats: Arc::new(SharedStats::new()),
+        macs,
+    };
+
+    let (frames, wait_for) = config.port.map(FramePort::into_parts).unzip();
+    let worker = Worker::new(frames, socket.clone(), shared.clone(), now);
+    let control = ControlLoop::new(router, socket.clone(), &shared);
+    let (worker_ended, when_worker_ended) = oneshot::channel();
+    let worker = WorkerThread::spawn(worker, wait_for, &socket, &shared, worker_ended)?;
+
+    let (requests, from_handles) = mpsc::channel(REQUESTS_MAX);
+    let (keep, dropped) = oneshot::channel();
+    let (control_ended, ended) = oneshot::channel();
+    let control = Control {
+        control,
+        shared,
+        requests: from_handles,
+        dropped,
+        state: config.state,
+        local_addresses: config.local_addresses.into(),
+    };
+    let thread = control.spawn(listener, worker, when_worker_ended, control_ended)?;
+    Ok(Running {
+        handle: Handle { requests },
+        address,
+        thread: Some(thread),
+        keep: Some(keep),
+        ended,
+    })
+}
+
+/// A router that runs. Dropping it stops the router at once, without goodbyes.
+#[derive(Debug)]
+pub struct Running {
+    handle: Handle,
+    address: SocketAddr,
+    thread: Option<std::thread::JoinHandle<Result<(), RunError>>>,
+    /// Dropped to stop the control thread.
+    keep: Option<oneshot::Sender<()>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Running {
+    /// To ask and command it, from anywhere.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The address that it listens on, with the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the router ended, by command or by itself.
+    ///
+    /// # Errors
+    /// What made it end by itself.
+    pub async fn wait(mut self) -> Result<(), RunError> {
+        // An error means that the thread is gone without a word, which joining it will tell.
+        let _ = (&mut self.ended).await;
+        self.join()
+    }
+
+    /// Says goodbye to all neighbours, stops, and gives port and sockets back.
+    ///
+    /// # Errors
+    /// What had made it end by itself before.
+    pub async fn shutdown(self) -> Result<(), RunError> {
+        // One that has ended already needs no goodbye.
+        let _: Result<(), Ended> = self.handle.shutdown().await;
+        self.wait().await
+    }
+
+    fn join(&mut self) -> Result<(), RunError> {
+        match self.thread.take().map(std::thread::JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(RunError::Panicked("control")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.keep = None;
+        if let Err(error) = self.join() {
+            tracing::warn!(%error, "the router had ended by itself");
+        }
+    }
+}
+
+/// Asks and commands a running router; clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Handle {
+    /// What the router says of itself.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn status(&self) -> Result<Status, Ended> {
+        self.ask(Request::Status).await
+    }
+
+    /// Connects to a target, and keeps trying.
+    ///
+    /// # Errors
+    /// When the router has ended.
+    pub async fn connect(&self, target: Target) -> Result<(), Ended> {
+        self.command(Command::Connect(target)).await
+    }
+
+    /// Tries a target no longer.
+    ///
+    /// # Errors
+    /// When the router has ended.
+    pub async fn forget(&self, target: Target) -> Result<(), Ended> {
+        self.command(Command::Forget(target)).await
+    }
+
+    /// Says goodbye to all neighbours and stops; returns when the goodbyes are out.
+    ///
+    /// # Errors
+    /// When the router had ended before.
+    pub async fn shutdown(&self) -> Result<(), Ended> {
+        self.ask(Request::Shutdown).await
+    }
+
+    async fn command(&self, command: Command) -> Result<(), Ended> {
+        self.ask(|done| Request::Command(command, done)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Ended> {
+        let (answer, answered) = oneshot::channel();
+        self.requests
+            .send(request(answer))
+            .await
+            .map_err(|_| Ended)?;
+        answered.await.map_err(|_| Ended)
+    }
+}
+
+/// TCP and UDP on the same port, which for a free one may take some tries.
+fn bind(listen: SocketAddr) -> io::Result<(std::net::TcpListener, UdpTransport)> {
+    let mut tries = if listen.port() == 0 { 16 } else { 1 };
+    loop {
+        tries -= 1;
+        let listener = tcp::listen(listen)?;
+        let port = listener.local_addr()?.port();
+        match UdpTransport::bind(SocketAddr::new(listen.ip(), port)) {
+            Ok(socket) => return Ok((listener, socket)),
+            Err(error) if tries == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// MAC addresses kept: more than the containers of 250 full hosts, in half a megabyte.
+const MACS_MAX: usize = 16_384;
+
+/// Requests that wait: from the handful of people and programs that look at one router.
+const REQUESTS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests;

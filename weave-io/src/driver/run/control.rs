@@ -1,0 +1,335 @@
+//! The control plane's thread: streams, names, files and deadlines on one tokio runtime.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use weave_core::{Action, Command, Level, Status};
+use weave_mesh::Target;
+
+use super::streams::Streams;
+use super::thread::WorkerThread;
+use super::{RunError, Shared};
+use crate::driver::{ControlLoop, Input, Turn};
+use crate::udp::canonical;
+use crate::{StateDir, UdpTransport};
+
+/// What a handle wants.
+#[derive(Debug)]
+pub(super) enum Request {
+    Status(oneshot::Sender<Status>),
+    Command(Command, oneshot::Sender<()>),
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// What the control thread needs.
+pub(super) struct Control {
+    pub(super) control: ControlLoop<UdpTransport>,
+    pub(super) shared: Shared,
+    pub(super) requests: mpsc::Receiver<Request>,
+    /// Resolves when nobody wants the router any more.
+    pub(super) dropped: oneshot::Receiver<()>,
+    pub(super) state: Option<StateDir>,
+    pub(super) local_addresses: Arc<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+}
+
+impl Control {
+    /// Starts the thread, which stops the worker when it ends. `ended` is dropped when both are through.
+    pub(super) fn spawn(
+        self,
+        listener: std::net::TcpListener,
+        worker: WorkerThread,
+        worker_ended: oneshot::Receiver<()>,
+        ended: oneshot::Sender<()>,
+    ) -> std::io::Result<JoinHandle<Result<(), RunError>>> {
+        let started = runtime().and_then(|runtime| {
+            let guard = runtime.enter();
+            let listener = TcpListener::from_std(listener)?;
+            drop(guard);
+            Ok((runtime, listener))
+        });
+        let (runtime, listener) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                // It has done nothing yet, so there is nothing to tell but the first fault.
+                let _ = worker.stop();
+                return Err(error);
+            }
+        };
+        std::thread::Builder::new()
+            .name("weave-control".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let result = runtime.block_on(self.run(listener, worker_ended));
+                // A resolver that hangs must not hold up the end.
+                runtime.shutdown_background();
+                let stopped = worker.stop();
+                drop(ended);
+                result.and(stopped)
+            })
+    }
+
+    async fn run(
+        self,
+        listener: TcpListener,
+        mut worker_ended: oneshot::Receiver<()>,
+    ) -> Result<(), RunError> {
+        let Self {
+            control,
+            shared,
+            mut requests,
+            mut dropped,
+            state,
+            local_addresses,
+        } = self;
+        let noticed = Arc::new(Notify::new());
+        let notify = Arc::clone(&noticed);
+        shared.notices.on_notices(move || notify.notify_one());
+        let (inputs, mut from_tasks) = mpsc::channel(INPUTS_MAX);
+        tokio::spawn(watch_addresses(local_addresses, inputs.clone()));
+        let mut outside = Outside::new(inputs, state);
+        let mut control = control;
+        let mut accept_at = Instant::now();
+
+        outside.turn(&mut control, None)?;
+        loop {
+            let deadline = outside.deadline;
+            // No order among these: a flood of one kind must not keep the others waiting.
+            let input = tokio::select! {
+                () = noticed.notified() => None,
+                () = sleep_until(deadline) => None,
+                Some(input) = from_tasks.recv() => {
+                    if !outside.streams.admit(&input) {
+                        continue;
+                    }
+                    Some(input)
+                }
+                accepted = accept(&listener, accept_at) => match accepted {
+                    Ok((stream, remote)) => match outside.streams.accept(stream, remote) {
+                        Some(input) => Some(input),
+                        None => continue,
+                    },
+                    Err(error) => {
+                        // Most likely out of descriptors, which trying again at once does not cure.
+                        tracing::warn!(%error, "cannot accept connections for now");
+                        accept_at = Instant::now() + ACCEPT_PAUSE;
+                        continue;
+                    }
+                },
+                Some(request) = requests.recv() => match request {
+                    // Whoever asked may have given up meanwhile; so in the other arms.
+                    Request::Status(answer) => {
+                        let _ = answer.send(control.status(Instant::now()));
+                        continue;
+                    }
+                    Request::Command(command, done) => {
+                        outside.turn(&mut control, Some(Input::Command(command)))?;
+                        let _ = done.send(());
+                        continue;
+                    }
+                    Request::Shutdown(done) => {
+                        outside.turn(&mut control, Some(Input::Command(Command::Shutdown)))?;
+                        let _ = tokio::time::timeout(GOODBYES, outside.streams.finish()).await;
+                        let _ = done.send(());
+                        return Ok(());
+                    }
+                },
+                () = outside.streams.reap() => continue,
+                _ = &mut worker_ended => return Ok(()),
+                _ = &mut dropped => return Ok(()),
+            };
+            outside.turn(&mut control, input)?;
+        }
+    }
+}
+
+/// The I/O side of a [`ControlLoop`].
+struct Outside {
+    streams: Streams,
+    inputs: mpsc::Sender<Input>,
+    state: Option<Arc<StateDir>>,
+    /// The newest peers to store.
+    peers: watch::Sender<Vec<SocketAddr>>,
+    /// When the router wants to be called.
+    deadline: Option<Instant>,
+}
+
+impl Outside {
+    fn new(inputs: mpsc::Sender<Input>, state: Option<StateDir>) -> Self {
+        let state = state.map(Arc::new);
+        let (peers, newest) = watch::channel(Vec::new());
+        if let Some(state) = &state {
+            tokio::spawn(store_peers(Arc::clone(state), newest));
+        }
+        Self {
+            streams: Streams::new(inputs.clone()),
+            inputs,
+            state,
+            peers,
+            deadline: None,
+        }
+    }
+
+    /// Takes a turn and does what comes out of it, and again for what that causes at once.
+    fn turn(
+        &mut self,
+        control: &mut ControlLoop<UdpTransport>,
+        input: Option<Input>,
+    ) -> Result<(), RunError> {
+        let mut next = Some(input);
+        let mut caused = Vec::new();
+        while let Some(input) = next.take() {
+            let Turn {
+                actions,
+                events,
+                deadline,
+            } = control.turn(Instant::now(), input);
+            for action in actions {
+                caused.extend(self.perform(action)?);
+            }
+            for event in events {
+                match event.level() {
+                    Level::Debug => tracing::debug!("{event}"),
+                    Level::Info => tracing::info!("{event}"),
+                    Level::Warn => tracing::warn!("{event}"),
+                }
+            }
+            self.deadline = deadline.map(|(at, _)| at);
+            next = caused.pop().map(Some);
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, action: Action) -> Result<Option<Input>, RunError> {
+        match action {
+            Action::Dial { conn, remote } => self.streams.dial(conn, remote),
+            Action::Write { conn, bytes } => return Ok(self.streams.write(conn, bytes)),
+            Action::Close { conn } => self.streams.close(conn),
+            Action::Resolve { target } => {
+                tokio::spawn(resolve(target, self.inputs.clone()));
+            }
+            Action::StoreBootId { boot_id } => {
+                // Before anything else leaves: a boot id that was used but not stored would be used again. It
+                // happens when identities were mixed up, not in the ordinary course, so it may block.
+                if let Some(state) = &self.state {
+                    state.store_boot_id(boot_id)?;
+                }
+            }
+            Action::StorePeers { peers } => {
+                self.peers.send_replace(peers);
+            }
+            // The control loop has sent it itself.
+            Action::SendPacket { .. } => {}
+        }
+        Ok(None)
+    }
+}
+
+/// Looks a name up.
+async fn resolve(target: Target, inputs: mpsc::Sender<Input>) {
+    let result = match target.socket() {
+        Some(address) => Ok(vec![address]),
+        None => {
+            let name = (target.host().to_owned(), target.port());
+            match tokio::time::timeout(RESOLVE_TIMEOUT, lookup_host(name)).await {
+                Ok(Ok(found)) => Ok(found.take(ADDRESSES_MAX).map(canonical).collect()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("no answer from the resolver within 5 s".to_owned()),
+            }
+        }
+    };
+    // No receiver means that the router has ended; so below.
+    let _ = inputs.send(Input::Resolved { target, result }).await;
+}
+
+/// Tells the router of this host's addresses, at the start and whenever they changed.
+async fn watch_addresses(
+    list: Arc<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let mut known = None;
+    loop {
+        let list = Arc::clone(&list);
+        // An error means that listing panicked: there are no addresses then, as far as we know.
+        let mut addresses = tokio::task::spawn_blocking(move || list())
+            .await
+            .unwrap_or_default();
+        addresses.sort_unstable();
+        addresses.dedup();
+        if known.as_ref() != Some(&addresses) {
+            let input = Input::LocalAddresses(addresses.clone());
+            if inputs.send(input).await.is_err() {
+                return;
+            }
+            known = Some(addresses);
+        }
+        tokio::time::sleep(ADDRESSES_INTERVAL).await;
+    }
+}
+
+/// Stores peers as they change: one after the other, and only the newest of those that came meanwhile.
+async fn store_peers(state: Arc<StateDir>, mut newest: watch::Receiver<Vec<SocketAddr>>) {
+    while newest.changed().await.is_ok() {
+        let peers = newest.borrow_and_update().clone();
+        let state = Arc::clone(&state);
+        let stored = tokio::task::spawn_blocking(move || state.store_peers(&peers)).await;
+        if let Ok(Err(error)) = stored {
+            tracing::warn!(%error, "peers to rejoin after a restart are not stored");
+        }
+    }
+}
+
+/// Waits for the router's deadline; for ever when it has none.
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    not_before: Instant,
+) -> std::io::Result<(TcpStream, SocketAddr)> {
+    if not_before > Instant::now() {
+        tokio::time::sleep_until(not_before.into()).await;
+    }
+    listener.accept().await
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("weave-blocking")
+        .thread_stack_size(STACK_BYTES)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+}
+
+/// Inputs of streams and helpers that wait: one of each of a few dozen busy neighbours, at most 1 MiB.
+const INPUTS_MAX: usize = 64;
+
+/// Accepting rests for so long after a failure.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Goodbyes have this long to go out: a stream's own time to linger, and a little.
+const GOODBYES: Duration = Duration::from_millis(1_200);
+
+/// A name not found after this long is not found.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Addresses of one name that are of use.
+const ADDRESSES_MAX: usize = 16;
+
+/// Interfaces are looked at this often.
+const ADDRESSES_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Blocking calls at once: lookups, each of which may hang for half a minute, a file, the interfaces.
+const BLOCKING_THREADS_MAX: usize = 8;
+
+/// The resolver of glibc wants some 100 KiB; the router's own calls are shallow.
+const STACK_BYTES: usize = 1 << 20;

@@ -1,0 +1,132 @@
+//! The worker's thread: turns while there is work, sleeps in epoll when there is none.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use tokio::sync::oneshot;
+use weave_core::FrameIo;
+
+use super::port::WaitFor;
+use super::{RunError, Shared};
+use crate::UdpTransport;
+use crate::driver::{Progress, Worker};
+
+/// A running worker. Stop it by [`WorkerThread::stop`].
+#[derive(Debug)]
+pub(super) struct WorkerThread {
+    thread: JoinHandle<Result<(), RunError>>,
+    stop: Arc<AtomicBool>,
+    wake: Arc<EventFd>,
+}
+
+type PortWorker = Worker<Box<dyn FrameIo + Send>, UdpTransport>;
+
+impl WorkerThread {
+    /// Starts the thread. `ended` is dropped when it ends, however that comes.
+    pub(super) fn spawn(
+        worker: PortWorker,
+        wait_for: Option<WaitFor>,
+        socket: &UdpTransport,
+        shared: &Shared,
+        ended: oneshot::Sender<()>,
+    ) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let wake = Arc::new(EventFd::from_flags(
+            EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
+        )?);
+        let on = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
+        epoll.add(wake.as_fd(), on(WAKE))?;
+        epoll.add(socket.as_fd(), on(OTHER))?;
+        let port = match wait_for {
+            Some(WaitFor::Descriptor(descriptor)) => {
+                epoll.add(descriptor.as_fd(), on(OTHER))?;
+                Some(descriptor)
+            }
+            Some(WaitFor::Memory(host)) => {
+                host.on_frames(waker(&wake));
+                None
+            }
+            None => None,
+        };
+        shared.published.on_store(waker(&wake));
+
+        let stop = Arc::new(AtomicBool::new(false));
+        let loop_ = WorkerLoop {
+            worker,
+            epoll,
+            stop: Arc::clone(&stop),
+            wake: Arc::clone(&wake),
+        };
+        let thread = std::thread::Builder::new()
+            .name("weave-worker".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let result = loop_.run();
+                // Both as late as this: the port's other descriptor, and the news of the end.
+                drop((port, ended));
+                result
+            })?;
+        Ok(Self { thread, stop, wake })
+    }
+
+    /// Stops the thread and waits until port and socket are free.
+    pub(super) fn stop(self) -> Result<(), RunError> {
+        self.stop.store(true, Ordering::Release);
+        waker(&self.wake)();
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(_) => Err(RunError::Panicked("worker")),
+        }
+    }
+}
+
+struct WorkerLoop {
+    worker: PortWorker,
+    epoll: Epoll,
+    stop: Arc<AtomicBool>,
+    wake: Arc<EventFd>,
+}
+
+impl WorkerLoop {
+    fn run(mut self) -> Result<(), RunError> {
+        let mut events = [EpollEvent::empty(); 3];
+        while !self.stop.load(Ordering::Acquire) {
+            match self.worker.turn(Instant::now())? {
+                Progress::Busy => continue,
+                Progress::Idle => {}
+            }
+            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(RunError::Wait(errno.into())),
+            };
+            if events.iter().take(count).any(|event| event.data() == WAKE) {
+                // Only to make it unreadable again; the number of calls does not matter, nor does a failure,
+                // which means that it is so already.
+                let _ = self.wake.read();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A call that ends the thread's sleep. A full counter, the only failure, ends it too.
+fn waker(wake: &Arc<EventFd>) -> impl Fn() + Send + Sync + 'static {
+    let wake = Arc::clone(wake);
+    move || {
+        let _ = wake.write(1);
+    }
+}
+
+const WAKE: u64 = 0;
+const OTHER: u64 = 1;
+
+/// Several times what a turn needs: its buffers are on the heap.
+const STACK_BYTES: usize = 512 << 10;

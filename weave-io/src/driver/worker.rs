@@ -1,0 +1,225 @@
+//! The data plane's loop, one turn at a time.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weave_core::{
+    BUFFER_BYTES, Batch, DropReason, ForwardStats, Forwarder, ForwarderConfig, FrameIo, FrameMeta,
+    MacTable, Notices, Output, PacketIo, PacketMeta, Progress as ForwardProgress, View,
+};
+
+use super::published::FibCache;
+use super::{NoticeQueue, Published, SharedStats};
+
+/// What a worker shares with the control plane and with other workers.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Where snapshots come from.
+    pub published: Arc<Published>,
+    /// Where notices go to.
+    pub notices: Arc<NoticeQueue>,
+    /// Where counters go to.
+    pub stats: Arc<SharedStats>,
+    /// MAC addresses learned.
+    pub macs: Arc<MacTable>,
+}
+
+/// Moves frames from a port through a [`Forwarder`] to a socket, and packets back.
+///
+/// Call [`Worker::turn`] whenever port or socket may have something, or a new snapshot was published.
+#[derive(Debug)]
+pub struct Worker<F, P> {
+    forwarder: Forwarder,
+    fib: FibCache,
+    /// Version of the snapshot that the forwarder knows.
+    fib_version: u64,
+    shared: Shared,
+    frames_in: Batch<FrameMeta>,
+    packets_in: Batch<PacketMeta>,
+    outlet: Outlet<F, P>,
+    notices: Notices,
+}
+
+/// Whether a turn left something behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Port and socket had nothing more: wait for either.
+    Idle,
+    /// There may be more: take the next turn at once.
+    Busy,
+}
+
+/// A worker cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// The frame port is gone; somebody deleted the device.
+    #[error("the frame port is gone")]
+    Port(#[source] io::Error),
+    /// The socket is unusable.
+    #[error("the UDP socket failed")]
+    Socket(#[source] io::Error),
+}
+
+impl<F: FrameIo, P: PacketIo> Worker<F, P> {
+    /// A worker for a port, or for none (a pure relay), and a socket. Instants given to it later are not before
+    /// `epoch`, the router's start.
+    pub fn new(frames: Option<F>, packets: P, shared: Shared, epoch: Instant) -> Self {
+        let config = ForwarderConfig {
+            frame_caps: frames.as_ref().map_or(NO_PORT, |frames| frames.caps()),
+            packet_caps: packets.caps(),
+            has_port: frames.is_some(),
+            epoch,
+        };
+        Self {
+            forwarder: Forwarder::new(config),
+            fib: shared.published.cache(),
+            fib_version: 0,
+            shared,
+            frames_in: Batch::new(RECEIVE_SLOTS, BUFFER_BYTES),
+            packets_in: Batch::new(RECEIVE_SLOTS, BUFFER_BYTES),
+            outlet: Outlet {
+                frames,
+                packets,
+                frames_out: Batch::new(SEND_SLOTS, BUFFER_BYTES),
+                packets_out: Batch::new(SEND_SLOTS, BUFFER_BYTES),
+            },
+            notices: Notices::new(),
+        }
+    }
+
+    /// One turn: up to eight frames in and out again as packets, up to eight runs of packets in and out again as
+    /// frames, relayed packets and answers. Never blocks; what port or socket does not take is dropped and
+    /// counted, since the ends of a TCP stream cope with loss but not with a stuck worker.
+    ///
+    /// # Errors
+    /// When the port or the socket is broken. The worker is of no more use then.
+    pub fn turn(&mut self, now: Instant) -> Result<Progress, WorkerError> {
+        let frames = match &mut self.outlet.frames {
+            Some(frames) => frames
+                .recv(&mut self.frames_in)
+                .map_err(WorkerError::Port)?,
+            None => 0,
+        };
+        let fib = self.fib.load();
+        let view = View {
+            fib,
+            macs: &self.shared.macs,
+        };
+        let is_new = fib.version != self.fib_version;
+        if is_new {
+            self.fib_version = fib.version;
+            self.outlet
+                .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
+                    forwarder.handle_snapshot(now, view, out)
+                })?;
+        }
+        if frames > 0 {
+            let rx = &mut self.frames_in;
+            self.outlet
+                .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
+                    forwarder.handle_frames(now, view, rx, out)
+                })?;
+            rx.clear();
+        }
+        // After the local frames: their answers are here sooner, and strangers come last.
+        let packets = self
+            .outlet
+            .packets
+            .recv(&mut self.packets_in)
+            .map_err(WorkerError::Socket)?;
+        if packets > 0 {
+            let rx = &mut self.packets_in;
+            self.outlet
+                .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
+                    forwarder.handle_packets(now, view, rx, out)
+                })?;
+            rx.clear();
+        }
+        if is_new || frames > 0 || packets > 0 {
+            self.shared.notices.push_all(&mut self.notices);
+            self.shared.stats.store(self.forwarder.stats());
+        }
+        let is_busy = frames >= RECEIVE_SLOTS || packets >= RECEIVE_SLOTS;
+        Ok(if is_busy {
+            Progress::Busy
+        } else {
+            Progress::Idle
+        })
+    }
+}
+
+/// The ways out of a worker, and what waits to go.
+#[derive(Debug)]
+struct Outlet<F, P> {
+    frames: Option<F>,
+    packets: P,
+    frames_out: Batch<FrameMeta>,
+    packets_out: Batch<PacketMeta>,
+}
+
+impl<F: FrameIo, P: PacketIo> Outlet<F, P> {
+    /// Has the forwarder do `work` until it is done, and sends what comes out. Sending empties the batches
+    /// whatever happens, so each round makes progress.
+    fn pump(
+        &mut self,
+        forwarder: &mut Forwarder,
+        notices: &mut Notices,
+        mut work: impl FnMut(&mut Forwarder, &mut Output<'_>) -> ForwardProgress,
+    ) -> Result<(), WorkerError> {
+        loop {
+            let mut out = Output {
+                packets: &mut self.packets_out,
+                frames: &mut self.frames_out,
+                notices,
+            };
+            let progress = work(forwarder, &mut out);
+            self.flush(forwarder.stats_mut())?;
+            if progress == ForwardProgress::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    fn flush(&mut self, stats: &mut ForwardStats) -> Result<(), WorkerError> {
+        if !self.packets_out.is_empty() {
+            self.packets
+                .send(&mut self.packets_out)
+                .map_err(WorkerError::Socket)?;
+            for (run, meta) in self.packets_out.iter() {
+                for _ in 0..run.len().div_ceil(meta.segment_bytes.max(1)) {
+                    stats.count_drop(DropReason::SocketFull);
+                }
+            }
+            self.packets_out.clear();
+        }
+        if !self.frames_out.is_empty() {
+            if let Some(frames) = &mut self.frames {
+                frames
+                    .send(&mut self.frames_out)
+                    .map_err(WorkerError::Port)?;
+            }
+            for _ in 0..self.frames_out.len() {
+                stats.count_drop(DropReason::PortFull);
+            }
+            self.frames_out.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Frames and runs received in a turn. Short turns are faster: 8 gave 5.4 to 6.6 Gb/s where 64 gave 4.4 to 4.6,
+/// for the buffers stay in the second-level cache.
+const RECEIVE_SLOTS: usize = 8;
+
+/// Runs and frames sent at once: one each for the neighbours of a flood, or for the packets of a received run.
+/// Memory is used as far as they are.
+const SEND_SLOTS: usize = 64;
+
+/// What a pure relay can do with frames.
+const NO_PORT: weave_core::FrameCaps = weave_core::FrameCaps {
+    frame_bytes_max: 0,
+    segmentation: false,
+    checksum: false,
+};
