@@ -316,6 +316,11 @@ impl<'a, 'o> Turn<'a, 'o> {
         Ok(())
     }
 
+    /// Whether the port's batch must be flushed before the next frame.
+    fn port_is_full(&self) -> bool {
+        self.config.has_port && self.frames.is_full()
+    }
+
     fn count_drop(&mut self, reason: DropReason) {
         self.stats.count_drop(reason);
     }

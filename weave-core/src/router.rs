@@ -458,7 +458,13 @@ impl Router {
 
     fn handle_mesh_event(&mut self, now: Instant, event: weave_mesh::Event) {
         match event {
-            weave_mesh::Event::LinkUp { peer, dialled, .. } => {
+            weave_mesh::Event::LinkUp {
+                peer,
+                dialled,
+                boot_id,
+                ..
+            } => {
+                self.end_tunnel_of_other_boot(now, peer, boot_id);
                 self.sites.assign(now, peer);
                 self.routes_are_stale(now);
                 self.timers
@@ -488,7 +494,7 @@ impl Router {
                 self.push_event(event);
             }
             weave_mesh::Event::Records { .. } => {
-                self.end_tunnels_of_older_boots();
+                self.end_tunnels_of_older_boots(now);
                 self.routes_are_stale(now);
                 self.begin_awaited_tunnels(now);
             }
@@ -634,16 +640,21 @@ impl Router {
         }
     }
 
-    fn end_tunnels_of_older_boots(&mut self) {
-        let remotes: Vec<Remote> = self
+    fn end_tunnels_of_older_boots(&mut self, now: Instant) {
+        let boots: Vec<(PeerId, u64)> = self
             .sites
             .iter()
-            .filter_map(|(peer, _)| self.remote(&peer))
+            .filter_map(|(peer, _)| Some((peer, self.mesh.store().boot_id(&peer)?)))
             .collect();
-        for remote in remotes {
-            if self.tunnels.forget_older_boot(remote) {
-                self.fib_is_stale = true;
-            }
+        for (peer, boot_id) in boots {
+            self.end_tunnel_of_other_boot(now, peer, boot_id);
+        }
+    }
+
+    fn end_tunnel_of_other_boot(&mut self, now: Instant, peer: PeerId, boot_id: u64) {
+        if self.tunnels.forget_other_boot(&peer, boot_id) {
+            self.mesh.handle_tunnel(now, peer, false);
+            self.fib_is_stale = true;
         }
     }
 

@@ -13,7 +13,7 @@ pub struct ConnId(pub u64);
 impl ConnId {
     /// The id of the `n`th connection that the driver accepted (odd; those of dialled ones are
     /// drawn by the mesh, and even).
-    pub fn accepted(n: u64) -> Self {
+    pub const fn accepted(n: u64) -> Self {
         Self(n.wrapping_mul(2) | 1)
     }
 

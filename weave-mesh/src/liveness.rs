@@ -158,6 +158,15 @@ impl Liveness {
         was_up
     }
 
+    /// A stream was dialled to this address: UDP is tried there, too, unless it is up elsewhere.
+    pub(crate) fn suggest_remote(&mut self, now: Instant, remote: SocketAddr) {
+        if !self.is_up && self.remote != Some(remote) {
+            self.remote = Some(remote);
+            self.sent.clear();
+            self.next_at = self.next_at.min(now);
+        }
+    }
+
     /// A unicast frame went to or came from the neighbour.
     pub(crate) fn handle_activity(&mut self, now: Instant) {
         let was_active = self.is_active(now);

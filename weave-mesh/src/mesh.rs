@@ -1,10 +1,12 @@
 //! The composition: connections become links, links carry records, records say whom to dial.
 //!
-//! `mesh/streams.rs` has connections and links, `mesh/gossip.rs` records, `mesh/dialling.rs` whom
+//! `mesh/streams.rs` has connections and links, `mesh/messages.rs` what is said on them, `mesh/gossip.rs` records, `mesh/dialling.rs` whom
 //! to dial; this file has the type, its inputs and its outputs.
 
 mod dialling;
+mod event;
 mod gossip;
+mod messages;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, NetworkId, PeerId};
 
+pub use self::event::{Action, Event};
 use self::gossip::Publisher;
 use crate::conn::{Conn, ConnId};
 use crate::dial::{Dialler, TargetStatus};
@@ -66,111 +69,6 @@ pub struct MeshConfig {
     pub conn_limit: usize,
     /// Whether this router is fast at AES.
     pub aes: bool,
-}
-
-/// Something for the driver (or the crate above) to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Resolve a name; answer with [`Mesh::handle_resolved`].
-    Resolve {
-        /// What to resolve.
-        target: Target,
-    },
-    /// Open a TCP connection; answer with [`Mesh::handle_opened`] or [`Mesh::handle_closed`].
-    Dial {
-        /// Its name from now on.
-        conn: ConnId,
-        /// Where to.
-        remote: SocketAddr,
-    },
-    /// Write bytes to a connection, after all bytes before.
-    Write {
-        /// Which.
-        conn: ConnId,
-        /// What; never empty.
-        bytes: Vec<u8>,
-    },
-    /// Close a connection, once what was written is sent. No `handle_closed` is wanted for it.
-    Close {
-        /// Which.
-        conn: ConnId,
-    },
-    /// Seal a probe in the neighbour's tunnel and send it over UDP.
-    Probe {
-        /// The neighbour.
-        peer: PeerId,
-        /// Where to: not always the neighbour's present address.
-        remote: SocketAddr,
-        /// The body, for [`Probe::parse`].
-        bytes: Vec<u8>,
-    },
-}
-
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A link stands: its stream carries messages. Whoever dialled begins the tunnel.
-    LinkUp {
-        /// The neighbour.
-        peer: PeerId,
-        /// Its boot id.
-        boot_id: u64,
-        /// Its X25519 key, proved.
-        noise_public: [u8; 32],
-        /// Whether this router dialled.
-        dialled: bool,
-    },
-    /// Another stream between the same two processes took the link over. Tunnel keys stay.
-    LinkMoved {
-        /// The neighbour.
-        peer: PeerId,
-    },
-    /// UDP went up or down, or its address, a tag, the cost or the path MTU changed.
-    LinkChanged {
-        /// The neighbour.
-        peer: PeerId,
-    },
-    /// A link is gone. [`DownReason::Replaced`] is followed by a new [`Event::LinkUp`].
-    LinkDown {
-        /// The neighbour.
-        peer: PeerId,
-        /// Why.
-        reason: DownReason,
-    },
-    /// Records of these origins are new, or (if the store no longer has them) forgotten. Our own
-    /// are among them. At most one such event stands in the queue.
-    Records {
-        /// Whose.
-        changed: BTreeSet<PeerId>,
-    },
-    /// A message for this router, or on its way through: its `to` says which. Hops left are not 0.
-    Message {
-        /// The neighbour that handed it over.
-        via: PeerId,
-        /// The message.
-        message: Routed,
-    },
-    /// The network knew a later boot id of ours: this is ours from now on. All links went down, to
-    /// be set up anew. To be stored before anything else is done.
-    BootIdRaised {
-        /// The new one.
-        boot_id: u64,
-    },
-    /// An attempt to reach a target, or a router met in records (then without target), failed.
-    ConnectFailed {
-        /// What the user gave.
-        target: Option<Target>,
-        /// The address tried.
-        remote: Option<SocketAddr>,
-        /// Why.
-        reason: FailReason,
-    },
-    /// An address led back to this router; it is left alone for 10 min.
-    ConnectedToSelf {
-        /// The address.
-        remote: SocketAddr,
-    },
 }
 
 /// Links, records and dialling of one router.
@@ -225,10 +123,6 @@ pub struct Mesh {
 impl Mesh {
     /// A mesh with no links. `seed` must be fresh and secret; `unix_time` is the time since 1970
     /// at `now`; `boot_id` must be larger than any used before with this identity, and stored.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is one thing that a pure machine lacks"
-    )]
     pub fn new(
         config: MeshConfig,
         identity: Arc<Identity>,
@@ -632,10 +526,7 @@ impl Mesh {
         }
         if !self.changed.is_empty() {
             let changed = std::mem::take(&mut self.changed);
-            let queued = self.events.iter_mut().find_map(|event| match event {
-                Event::Records { changed } => Some(changed),
-                _ => None,
-            });
+            let queued = self.events.iter_mut().find_map(Event::records_mut);
             match queued {
                 Some(queued) => queued.extend(changed),
                 None => self.events.push_back(Event::Records { changed }),

@@ -106,7 +106,7 @@ fn handle_run(
         if cursor.opened.is_none() {
             // Whatever the packet is, its first output has a place: an answer to a probe needs no memory of
             // having been opened.
-            if turn.packets.is_full() || turn.frames.is_full() {
+            if turn.packets.is_full() || turn.port_is_full() {
                 return Progress::OutputFull;
             }
             let packet_bytes = packet.len();
@@ -319,7 +319,7 @@ fn deliver(turn: &mut Turn<'_, '_>, opened: &mut Opened, run: &[u8], ecn: Ecn) -
     match opened {
         Opened::Unicast { site, entries } => {
             while let Some((entry, rest)) = first_entry(run, entries) {
-                if turn.frames.is_full() {
+                if turn.port_is_full() {
                     return Progress::OutputFull;
                 }
                 if let Some(view) = FrameView::new_checked(entry.bytes)
@@ -343,7 +343,7 @@ fn deliver(turn: &mut Turn<'_, '_>, opened: &mut Opened, run: &[u8], ecn: Ecn) -
                 return Progress::Done;
             };
             if !*delivered {
-                if turn.frames.is_full() {
+                if turn.port_is_full() {
                     return Progress::OutputFull;
                 }
                 if let (Some(site), Some(view), None) = (

@@ -557,7 +557,7 @@ fn dhcp_and_odd_checksums_are_finished_at_the_sender() {
 }
 
 fn super_frame(udp: bool, bytes: usize, segment: u16) -> (Vec<u8>, Offload) {
-    let payload: Vec<u8> = (0..bytes).map(|at| (at * 31 >> 3) as u8).collect();
+    let payload: Vec<u8> = (0..bytes).map(|at| (at * 31 / 8) as u8).collect();
     let (frame, partial) = open_frame(udp, 0, (1000, 2000), &payload);
     let kind = if udp {
         SegmentKind::Udp

@@ -151,7 +151,9 @@ impl fmt::Display for Event {
         match self {
             Self::LinkUp { name, .. } => write!(f, "link to {name} is up"),
             Self::LinkDown { name, reason, .. } => write!(f, "link to {name} is down: {reason}"),
-            Self::MacMoved { mac, from, to } => write!(f, "{mac} moved from {from} to {to}"),
+            Self::MacMoved { mac, from, to } => {
+                write!(f, "{} moved from {from} to {to}", colons(*mac))
+            }
             Self::BootIdRaised { boot_id } => {
                 write!(
                     f,
@@ -191,6 +193,12 @@ impl From<Timer> for RouterWake {
             Timer::StorePeers => Self::StorePeers,
         }
     }
+}
+
+/// A MAC address in the form that `ip link` prints.
+pub(super) fn colons(mac: EthernetAddress) -> String {
+    let [a, b, c, d, e, f] = mac.0;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
 /// Milliseconds, as status shows them.

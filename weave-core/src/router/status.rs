@@ -264,7 +264,7 @@ impl Router {
             .entries(now)
             .into_iter()
             .map(|entry| MacStatus {
-                mac: entry.mac.to_string(),
+                mac: super::command::colons(entry.mac),
                 peer: match self.sites.peer(entry.site) {
                     Some(peer) => self.peer_name(&peer),
                     None => self.peer_name(&self.peer_id()),

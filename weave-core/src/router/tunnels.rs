@@ -148,7 +148,7 @@ impl Tunnels {
 
     /// Begins a set-up unless one is under way, and says what to send.
     pub(crate) fn begin(&mut self, now: Instant, remote: Remote) -> Option<TunnelMessage> {
-        self.forget_older_boot(remote);
+        self.forget_other_boot(&remote.peer, remote.boot_id);
         if self
             .peers
             .get(&remote.peer)
@@ -193,7 +193,7 @@ impl Tunnels {
         remote: Remote,
         message: &[u8],
     ) -> Outcome {
-        self.forget_older_boot(remote);
+        self.forget_other_boot(&remote.peer, remote.boot_id);
         if let Some(tunnel) = self.peers.get(&remote.peer)
             && let Some((_, answer)) = tunnel
                 .answered
@@ -431,16 +431,16 @@ impl Tunnels {
         self.indexes.retain(|_, owner| owner != peer);
     }
 
-    /// Ends the tunnel with a router's former boot.
-    pub(crate) fn forget_older_boot(&mut self, remote: Remote) -> bool {
-        let older = self
+    /// Ends the tunnel with another boot of a router than this one, and says whether there was any.
+    pub(crate) fn forget_other_boot(&mut self, peer: &PeerId, boot_id: u64) -> bool {
+        let other = self
             .peers
-            .get(&remote.peer)
-            .is_some_and(|tunnel| tunnel.boot_id != remote.boot_id);
-        if older {
-            self.forget(&remote.peer);
+            .get(peer)
+            .is_some_and(|tunnel| tunnel.boot_id != boot_id);
+        if other {
+            self.forget(peer);
         }
-        older
+        other
     }
 
     /// A receiver index that no keys of ours have. Zero is never drawn.

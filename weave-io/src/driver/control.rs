@@ -188,3 +188,6 @@ impl<P: PacketIo> ControlLoop<P> {
 
 /// Packets sent at once; more go in several rounds.
 const SEND_SLOTS: usize = 8;
+
+#[cfg(test)]
+mod tests;

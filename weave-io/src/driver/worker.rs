@@ -223,3 +223,6 @@ const NO_PORT: weave_core::FrameCaps = weave_core::FrameCaps {
     segmentation: false,
     checksum: false,
 };
+
+#[cfg(test)]
+mod tests;

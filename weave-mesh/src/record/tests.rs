@@ -85,27 +85,28 @@ fn longest_links_record_fits_and_a_longer_one_is_refused() {
 
 #[test]
 fn bodies_out_of_bounds_are_refused() {
-    let mut bodies = Vec::new();
-    bodies.push(RouterBody {
-        nickname: "x".repeat(65),
-        ..router()
-    });
-    bodies.push(RouterBody {
-        name: Some("a\nb".into()),
-        ..router()
-    });
-    bodies.push(RouterBody {
-        version: "\u{1b}[0m".into(),
-        ..router()
-    });
-    bodies.push(RouterBody {
-        addresses: vec![router().addresses[0]; 33],
-        ..router()
-    });
-    bodies.push(RouterBody {
-        boot_id: BOOT_ID_MAX + 1,
-        ..router()
-    });
+    let bodies = [
+        RouterBody {
+            nickname: "x".repeat(65),
+            ..router()
+        },
+        RouterBody {
+            name: Some("a\nb".into()),
+            ..router()
+        },
+        RouterBody {
+            version: "\u{1b}[0m".into(),
+            ..router()
+        },
+        RouterBody {
+            addresses: vec![router().addresses[0]; 33],
+            ..router()
+        },
+        RouterBody {
+            boot_id: BOOT_ID_MAX + 1,
+            ..router()
+        },
+    ];
     for body in bodies {
         let record = Record::sign(&identity(1), &network(), 1, Body::Router(body));
         assert_eq!(record, Err(RecordError::OutOfBounds));

@@ -133,7 +133,7 @@ fn largest_messages_fit_a_frame() {
         keys,
     };
     assert!(list.encode().len() <= MESSAGE_BYTES_MAX);
-    assert!(MESSAGE_BYTES_MAX <= weave_crypto::SealedStream::MESSAGE_BYTES_MAX);
+    const { assert!(MESSAGE_BYTES_MAX <= weave_crypto::SealedStream::MESSAGE_BYTES_MAX) };
 }
 
 proptest! {

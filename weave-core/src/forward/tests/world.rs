@@ -154,14 +154,14 @@ impl World {
                     join(&mut fibs[b], a, near(b), &parents[a], b, Arc::new(at_b));
                 }
             }
-            for node in 0..count {
+            for (node, fib) in fibs.iter_mut().enumerate() {
                 let children = near(node)
                     .iter()
                     .enumerate()
                     .filter(|(_, peer)| parents[a][**peer] == Some(node))
                     .map(|(at, _)| NeighbourIndex(at as u16))
                     .collect();
-                fibs[node].floods.insert(short(a), children);
+                fib.floods.insert(short(a), children);
             }
         }
         let nodes = fibs

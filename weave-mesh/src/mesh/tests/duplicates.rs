@@ -226,3 +226,19 @@ fn neighbours_of_before_are_dialled_after_a_restart_until_reached_once() {
         "reached once, it is dialled no more for this reason"
     );
 }
+
+#[test]
+fn link_that_moves_to_a_dialled_stream_tries_udp_where_it_was_dialled() {
+    let mut world = World::new(2);
+    world.connect(1, 0);
+    world.run_ms(12);
+    // The word that the stream is the link is lost: router 0 alone has a link, as listener.
+    world.cut_all(0, 1);
+    world.run_ms(6);
+    world.heal();
+    world.connect(0, 1);
+    world.run_ms(1_000);
+    for at in 0..2 {
+        assert!(world.link(at, 1 - at).unwrap().udp_is_up());
+    }
+}

@@ -362,20 +362,17 @@ impl World {
             let Some(event) = self.nodes[index].mesh.poll_event() else {
                 break;
             };
-            match &event {
-                Event::LinkUp { peer, .. } => {
-                    let tunnel = Delivery::Tunnel {
-                        to: index,
-                        peer: *peer,
-                    };
-                    self.deliver(LATENCY * 2, tunnel);
-                }
-                Event::Records { .. } => {
-                    let reachable = reachable(&self.nodes[index].mesh);
-                    let now = self.now;
-                    self.nodes[index].mesh.handle_reachable(now, &reachable);
-                }
-                _ => {}
+            if let Event::LinkUp { peer, .. } = &event {
+                let tunnel = Delivery::Tunnel {
+                    to: index,
+                    peer: *peer,
+                };
+                self.deliver(LATENCY * 2, tunnel);
+            }
+            if let Event::Records { .. } = &event {
+                let reachable = reachable(&self.nodes[index].mesh);
+                let now = self.now;
+                self.nodes[index].mesh.handle_reachable(now, &reachable);
             }
             self.nodes[index].events.push((self.now, event));
         }

@@ -1,0 +1,211 @@
+//! Messages on sealed streams: taking them in, in their order, and saying our own.
+
+use std::time::Instant;
+
+use weave_crypto::PeerId;
+
+use super::{Action, Event, Mesh};
+use crate::conn::{Conn, ConnId, Stage};
+use crate::error::{DownReason, FailReason};
+use crate::link::Link;
+use crate::probe::{Probe, ProbeKind};
+use crate::wire::{self, Control, Goodbye};
+
+impl Mesh {
+    /// Deals with all whole messages that a stream holds.
+    pub(super) fn take_messages(&mut self, now: Instant, id: ConnId) {
+        loop {
+            let Some(session) = self.conns.get_mut(&id).and_then(Conn::session_mut) else {
+                return;
+            };
+            let peer = session.peer;
+            let is_adopted = session.is_adopted;
+            let message = match session.stream.next_message() {
+                Ok(None) => return,
+                Ok(Some(bytes)) => wire::parse(&bytes),
+                Err(_) => {
+                    self.break_off(now, id);
+                    return;
+                }
+            };
+            self.stats.messages_received += 1;
+            let Ok(message) = message else {
+                self.stats.malformed_messages += 1;
+                self.break_off(now, id);
+                return;
+            };
+            if is_adopted && let Some(link) = self.links.get_mut(&peer) {
+                link.stream_heard_at = now;
+                self.win_contest(&peer);
+            }
+            let is_in_turn = self.take_message(now, id, peer, message);
+            if !is_in_turn {
+                self.break_off(now, id);
+                return;
+            }
+        }
+    }
+
+    /// Returns false if the message has no place here.
+    pub(super) fn take_message(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: PeerId,
+        message: Control,
+    ) -> bool {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return true;
+        };
+        let remote = conn.remote;
+        let Some(session) = conn.session_mut() else {
+            return true;
+        };
+        let is_welcome = matches!(message, Control::Welcome { .. });
+        if is_welcome != session.tag_out.is_none() {
+            return false;
+        }
+        if !session.is_adopted {
+            match message {
+                Control::Welcome { tag, .. } => {
+                    session.tag_out = Some(tag);
+                    self.decide(now, id);
+                }
+                Control::Adopt if peer < self.own => self.adopt(now, id),
+                // The neighbour knows a later boot id of ours than the one we came with.
+                Control::Records(records) => self.take_records(now, peer, &records),
+                Control::Goodbye(reason) => self.take_goodbye(now, id, peer, reason),
+                Control::Adopt
+                | Control::Acknowledge(_)
+                | Control::Digest(_)
+                | Control::Buckets(_)
+                | Control::List { .. }
+                | Control::Want(_)
+                | Control::Routed(_)
+                | Control::Probe(_)
+                | Control::Packet(_) => return false,
+            }
+            return true;
+        }
+        match message {
+            Control::Welcome { tag, .. } => {
+                session.tag_out = Some(tag);
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.tag_out = Some(tag);
+                    self.changed_links.insert(peer);
+                }
+            }
+            Control::Adopt => return false,
+            Control::Records(records) => {
+                self.take_records(now, peer, &records);
+                let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
+                self.say(id, &Control::Acknowledge(count));
+            }
+            Control::Acknowledge(count) => {
+                if let Some(link) = self.links.get_mut(&peer) {
+                    return link.flooding.acknowledge(count);
+                }
+            }
+            Control::Digest(digest) => self.take_digest(peer, &digest),
+            Control::Buckets(buckets) => self.take_buckets(peer, &buckets),
+            Control::List { first, last, keys } => self.take_list(peer, &first, &last, &keys),
+            Control::Want(keys) => self.take_want(peer, &keys),
+            Control::Routed(routed) => {
+                if routed.ttl == 0 {
+                    self.stats.routed_ttl += 1;
+                } else {
+                    self.events.push_back(Event::Message {
+                        via: peer,
+                        message: routed,
+                    });
+                }
+            }
+            Control::Probe(probe) => {
+                if probe.kind == ProbeKind::Challenge {
+                    let last_heard_ms = self
+                        .links
+                        .get(&peer)
+                        .map_or(Probe::NEVER_HEARD, |link| link.liveness.last_heard_ms(now));
+                    self.say(id, &Control::Probe(probe.answer(last_heard_ms, remote)));
+                }
+            }
+            Control::Packet(_) => self.stats.packets_on_stream += 1,
+            Control::Goodbye(reason) => self.take_goodbye(now, id, peer, reason),
+        }
+        true
+    }
+
+    pub(super) fn take_goodbye(&mut self, now: Instant, id: ConnId, peer: PeerId, reason: Goodbye) {
+        let is_link = self
+            .links
+            .get(&peer)
+            .is_some_and(|link| link.conn == Some(id));
+        let failure = match reason {
+            Goodbye::Duplicate => {
+                // There is, or will be at once, another stream.
+                self.dialler.reached(id, peer);
+                FailReason::Goodbye
+            }
+            Goodbye::StaleBoot => FailReason::StaleBoot,
+            Goodbye::Full => FailReason::Full,
+            Goodbye::Forgotten => FailReason::Forgotten,
+            Goodbye::Shutdown | Goodbye::Renewed => FailReason::Goodbye,
+        };
+        if is_link && reason != Goodbye::Duplicate {
+            self.take_down(now, peer, DownReason::Goodbye, None);
+        } else {
+            self.lose_stream(now, id, failure);
+        }
+        self.close(id, None);
+    }
+
+    /// The neighbour broke framing or order: nothing else that it says there can be trusted.
+    pub(super) fn break_off(&mut self, now: Instant, id: ConnId) {
+        self.stats.protocol_errors += 1;
+        let of_link = self
+            .links
+            .values()
+            .find(|link| link.conn == Some(id))
+            .map(Link::peer);
+        match of_link {
+            Some(peer) => self.take_down(now, peer, DownReason::Protocol, None),
+            None => self.lose_stream(now, id, FailReason::Protocol),
+        }
+        self.close(id, None);
+    }
+
+    /// Seals a message for a connection whose stream stands.
+    pub(super) fn say(&mut self, id: ConnId, message: &Control) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let Stage::Open(session) = &mut conn.stage else {
+            return;
+        };
+        // Fails for messages that are too long, which none is, and after 2^64 messages.
+        if session
+            .stream
+            .seal(&message.encode(), &mut conn.out)
+            .is_ok()
+        {
+            self.stats.messages_sent += 1;
+        }
+    }
+
+    /// Seals a message for a neighbour; nothing happens without a stream.
+    pub(super) fn say_to(&mut self, peer: PeerId, message: &Control) {
+        if let Some(conn) = self.links.get(&peer).and_then(|link| link.conn) {
+            self.say(conn, message);
+        }
+    }
+
+    /// Hands out what was gathered for each connection.
+    pub(super) fn flush(&mut self) {
+        for (id, conn) in &mut self.conns {
+            if !conn.out.is_empty() {
+                let bytes = std::mem::take(&mut conn.out);
+                self.actions.push_back(Action::Write { conn: *id, bytes });
+            }
+        }
+    }
+}
