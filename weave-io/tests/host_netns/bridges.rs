@@ -5,13 +5,9 @@ use std::time::Duration;
 
 use weave_io::host::{Ensured, Error, Netlink, ScopedNetNs};
 
-use super::{cidr, ip, ip_of, root, unique_name};
+use super::{cidr, ip, ip_of, unique_name};
 
-#[test]
-fn a_bridge_is_made_once_with_our_settings() {
-    if !root() {
-        return;
-    }
+pub(super) fn a_bridge_is_made_once_with_our_settings() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     let mac = [0x02, 0, 0, 0, 0, 7];
@@ -56,11 +52,7 @@ fn a_bridge_is_made_once_with_our_settings() {
     assert!(matches!(error, Error::BadDeviceName { .. }), "{error}");
 }
 
-#[test]
-fn a_bridge_left_with_other_settings_is_put_right() {
-    if !root() {
-        return;
-    }
+pub(super) fn a_bridge_left_with_other_settings_is_put_right() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     ip(
@@ -84,11 +76,7 @@ fn a_bridge_left_with_other_settings_is_put_right() {
     }
 }
 
-#[test]
-fn ports_come_and_go() {
-    if !root() {
-        return;
-    }
+pub(super) fn ports_come_and_go() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     host.ensure_bridge("weave", None).unwrap();
@@ -125,11 +113,7 @@ fn ports_come_and_go() {
     );
 }
 
-#[test]
-fn the_routers_tap_takes_super_frames_and_every_group() {
-    if !root() {
-        return;
-    }
+pub(super) fn the_routers_tap_takes_super_frames_and_every_group() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     ip(&namespace, &["tuntap", "add", "vethwe-tap", "mode", "tap"]);
@@ -159,11 +143,7 @@ fn the_routers_tap_takes_super_frames_and_every_group() {
     assert!(error.to_string().starts_with(expected), "{error}");
 }
 
-#[test]
-fn two_containers_on_a_bridge_reach_each_other() {
-    if !root() {
-        return;
-    }
+pub(super) fn two_containers_on_a_bridge_reach_each_other() {
     let host_namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&host_namespace).unwrap();
     host.ensure_bridge("weave", None).unwrap();

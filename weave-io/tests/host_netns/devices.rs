@@ -2,13 +2,9 @@
 
 use weave_io::host::{Error, Netlink, ScopedNetNs};
 
-use super::{root, unique_name};
+use super::unique_name;
 
-#[test]
-fn devices_are_looked_up_changed_and_removed() {
-    if !root() {
-        return;
-    }
+pub(super) fn devices_are_looked_up_changed_and_removed() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     host.create_veth("v0", "v1", None).unwrap();
@@ -75,11 +71,7 @@ fn devices_are_looked_up_changed_and_removed() {
     );
 }
 
-#[test]
-fn a_device_moves_to_another_namespace() {
-    if !root() {
-        return;
-    }
+pub(super) fn a_device_moves_to_another_namespace() {
     let (here, there) = (
         ScopedNetNs::create(&unique_name()).unwrap(),
         ScopedNetNs::create(&unique_name()).unwrap(),

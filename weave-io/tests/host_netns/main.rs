@@ -1,27 +1,39 @@
 //! The host's plumbing against the real kernel, each test in network namespaces of its own. They
 //! need root.
-#![cfg(feature = "host")]
 
 mod bridges;
 mod devices;
 mod namespaces;
+#[path = "../support/root_tests.rs"]
+mod root_tests;
 mod routes;
 
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use weave_io::host::{Cidr, NetNs};
 
-fn root() -> bool {
-    // The owner of one's own folder in /proc is the effective user.
-    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
+fn main() -> ExitCode {
+    const TESTS: &[root_tests::RootTest] = root_tests::tests![
+        bridges::a_bridge_is_made_once_with_our_settings,
+        bridges::a_bridge_left_with_other_settings_is_put_right,
+        bridges::ports_come_and_go,
+        bridges::the_routers_tap_takes_super_frames_and_every_group,
+        bridges::two_containers_on_a_bridge_reach_each_other,
+        devices::devices_are_looked_up_changed_and_removed,
+        devices::a_device_moves_to_another_namespace,
+        namespaces::a_namespace_is_made_found_and_removed,
+        namespaces::a_namespace_in_scope_goes_when_the_scope_fails,
+        namespaces::a_programs_children_inherit_the_namespace,
+        namespaces::settings_belong_to_their_namespace,
+        namespaces::a_handle_works_inside_an_async_runtime_and_from_many_threads,
+        routes::addresses_are_added_listed_and_removed,
+        routes::routes_are_added_listed_and_removed,
+        routes::the_path_to_an_address_tells_device_source_and_mtu,
+    ];
+    root_tests::run(TESTS, &[], None)
 }
 
 /// At most 15 bytes, as device names, for tests that name devices so.

@@ -4,13 +4,9 @@ use std::process::{Command, Stdio};
 
 use weave_io::host::{Error, NetNs, Netlink, ScopedNetNs};
 
-use super::{RemoveByName, own_namespace, root, unique_name};
+use super::{RemoveByName, own_namespace, unique_name};
 
-#[test]
-fn a_namespace_is_made_found_and_removed() {
-    if !root() {
-        return;
-    }
+pub(super) fn a_namespace_is_made_found_and_removed() {
     let name = unique_name();
     let made = NetNs::create(&name).unwrap();
     let guard = RemoveByName(name.clone());
@@ -58,11 +54,7 @@ fn a_namespace_is_made_found_and_removed() {
     drop(guard);
 }
 
-#[test]
-fn a_namespace_in_scope_goes_when_the_scope_fails() {
-    if !root() {
-        return;
-    }
+pub(super) fn a_namespace_in_scope_goes_when_the_scope_fails() {
     let name = unique_name();
     let failed = std::thread::spawn({
         let name = name.clone();
@@ -77,11 +69,7 @@ fn a_namespace_in_scope_goes_when_the_scope_fails() {
     assert!(matches!(NetNs::open(&name), Err(Error::NoNamespace { .. })));
 }
 
-#[test]
-fn a_programs_children_inherit_the_namespace() {
-    if !root() {
-        return;
-    }
+pub(super) fn a_programs_children_inherit_the_namespace() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let mut command = Command::new("sh");
     command
@@ -104,11 +92,7 @@ fn a_programs_children_inherit_the_namespace() {
     );
 }
 
-#[test]
-fn settings_belong_to_their_namespace() {
-    if !root() {
-        return;
-    }
+pub(super) fn settings_belong_to_their_namespace() {
     let (one, other) = (
         ScopedNetNs::create(&unique_name()).unwrap(),
         ScopedNetNs::create(&unique_name()).unwrap(),
@@ -147,11 +131,7 @@ fn settings_belong_to_their_namespace() {
     );
 }
 
-#[test]
-fn a_handle_works_inside_an_async_runtime_and_from_many_threads() {
-    if !root() {
-        return;
-    }
+pub(super) fn a_handle_works_inside_an_async_runtime_and_from_many_threads() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     std::thread::scope(|scope| {

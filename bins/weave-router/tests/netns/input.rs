@@ -1,0 +1,432 @@
+//! What bad input gets: a clear refusal, and nothing changed.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use super::basics::LINK_TIME_MAX;
+use super::lab::ping::Pinger;
+use super::lab::{Host, Lab, control, figure};
+
+pub(super) fn bad_flags_are_refused_in_a_line_and_change_nothing() {
+    let mut lab = Lab::new();
+    let host = lab.host("a");
+    let before = snapshot(&host);
+    let cases: &[&[&str]] = &[
+        &["--no-such-flag"],
+        &["--port", "0"],
+        &["--port", "65536"],
+        &["--port", "http"],
+        &["--port"],
+        &["--listen", "nowhere"],
+        // Not an address of this host.
+        &["--listen", "192.0.2.1"],
+        &["--bridge", "a/b"],
+        &["--bridge", "a name that is too long"],
+        &["--bridge", ""],
+        // A device that is no bridge.
+        &["--bridge", "eth0"],
+        &["--tap", "eth0"],
+        &["--tap", "a b"],
+        &["--tap", "t", "--bridge", "b"],
+        &["--tap", "t", "--no-port"],
+        &["--mtu", "0"],
+        &["--mtu", "70000"],
+        &["--conn-limit", "-1"],
+        &["--name", ""],
+        &["--network", ""],
+        &["--log", "loud"],
+        &["--pcap", "eth0:bad"],
+        &["--address", "10.32.1.300/24"],
+        &["--address", "10.32.1.1/33"],
+        &["--password-file", "/nowhere/at/all"],
+        &["--deny", "xyz"],
+        &["--metrics", "here"],
+        &["host:port"],
+        &["198.18.0.1:99999"],
+        &["[::1"],
+        &["a host"],
+        &["::::"],
+        &[""],
+    ];
+    for case in cases {
+        let mut arguments = host.arguments();
+        arguments.extend(case.iter().map(|argument| (*argument).to_owned()));
+        must_refuse(&format!("{case:?}"), &host.run_to_end(&arguments));
+        assert_eq!(snapshot(&host), before, "{case:?} changed something");
+        assert!(
+            !host.control_path().exists(),
+            "{case:?} left its control socket"
+        );
+    }
+}
+
+pub(super) fn damaged_state_is_refused_in_a_line_and_left_as_it_is() {
+    let mut lab = Lab::new();
+    let mut host = lab.host("a");
+    // A first start makes the files.
+    host.start(&[]);
+    super::lab::within(LINK_TIME_MAX, "the router's status", || host.status());
+    host.router().signal(nix::sys::signal::Signal::SIGTERM);
+    host.router().wait(Duration::from_secs(3)).expect("it ends");
+    let folder = host.state_path();
+    assert_eq!(
+        fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    let identity = folder.join("identity");
+    assert_eq!(
+        fs::metadata(&identity).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let good = fs::read(&identity).unwrap();
+    let before = snapshot(&host);
+
+    let mut damages: Vec<(&str, Vec<u8>)> = vec![
+        ("empty", vec![]),
+        ("text", b"my key\n".to_vec()),
+        ("binary", vec![0xff; 200]),
+        ("huge", vec![b'a'; 1 << 20]),
+        ("cut short", good[..good.len() / 2].to_vec()),
+    ];
+    let mut flipped = good.clone();
+    let middle = flipped.len() - 10;
+    flipped[middle] ^= 0x80;
+    damages.push(("one bit wrong", flipped));
+    for (damage, bytes) in damages {
+        fs::write(&identity, &bytes).unwrap();
+        must_refuse(damage, &host.run_to_end(&host.arguments()));
+        assert!(
+            fs::read(&identity).unwrap() == bytes,
+            "{damage}: the file was written to"
+        );
+        assert_eq!(snapshot(&host), before, "{damage}");
+    }
+    fs::write(&identity, &good).unwrap();
+    fs::set_permissions(&identity, fs::Permissions::from_mode(0o644)).unwrap();
+    must_refuse(
+        "a key that others can read",
+        &host.run_to_end(&host.arguments()),
+    );
+    fs::set_permissions(&identity, fs::Permissions::from_mode(0o600)).unwrap();
+
+    for (file, bytes) in [
+        ("boot-id", &b"yesterday"[..]),
+        ("peers", b"somewhere\n"),
+        ("peers", &[0xff; 100]),
+    ] {
+        let path = folder.join(file);
+        let kept = fs::read(&path).ok();
+        fs::write(&path, bytes).unwrap();
+        must_refuse(file, &host.run_to_end(&host.arguments()));
+        assert!(fs::read(&path).unwrap() == bytes, "{file} was written to");
+        match kept {
+            Some(kept) => fs::write(&path, kept).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+    }
+
+    // All is as it was, and the router starts, and keeps others from its folder and its socket meanwhile.
+    host.start(&[]);
+    let (status, _) = super::lab::within(LINK_TIME_MAX, "the router's status", || host.status());
+    must_refuse("a second router", &host.run_to_end(&host.arguments()));
+    let mut elsewhere = host.arguments();
+    elsewhere.extend([
+        "--control".to_owned(),
+        host.folder().join("other.sock").display().to_string(),
+    ]);
+    must_refuse("the folder of another", &host.run_to_end(&elsewhere));
+    elsewhere.extend([
+        "--state-dir".to_owned(),
+        host.folder().join("other").display().to_string(),
+    ]);
+    elsewhere.extend(["--bridge".to_owned(), "other".to_owned()]);
+    must_refuse("the port of another", &host.run_to_end(&elsewhere));
+    assert_eq!(
+        host.netlink().find_link("other").unwrap(),
+        None,
+        "the refused router left a bridge"
+    );
+    assert_eq!(
+        host.status().map(|status| status.peer_id),
+        Some(status.peer_id)
+    );
+}
+
+pub(super) fn bad_control_requests_are_refused_and_change_nothing() {
+    let mut lab = Lab::new();
+    let (mut a, mut b) = (lab.host("a"), lab.host("b"));
+    a.start(&[]);
+    b.start(&[a.address()]);
+    let (one, other) = (
+        a.container(&["10.32.1.1/24"]),
+        b.container(&["10.32.1.2/24"]),
+    );
+    one.must_reach(&other, LINK_TIME_MAX);
+    let mode = fs::metadata(a.control_path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "others may use the control socket");
+    let pinger = Pinger::start(&one, other.address(), b"");
+    let start = Instant::now();
+
+    let long = "a".repeat(1 << 20);
+    let long_json = format!("{{\"target\":\"{long}\"}}");
+    let deep = "[".repeat(100_000);
+    let cases: &[(&str, &str, &[u8])] = &[
+        ("GET", "/", b""),
+        ("GET", "/nothing/here", b""),
+        ("GET", "/../../etc/passwd", b""),
+        ("DELETE", "/status", b""),
+        ("POST", "/status", b"{}"),
+        ("GET", "/connect", b""),
+        ("POST", "/connect", b""),
+        ("POST", "/connect", b"not JSON"),
+        ("POST", "/connect", b"{}"),
+        ("POST", "/connect", b"[1,2,3]"),
+        ("POST", "/connect", b"{\"target\":7}"),
+        ("POST", "/connect", b"{\"target\":\"\",\"peer\":\"\"}"),
+        (
+            "POST",
+            "/connect",
+            b"{\"target\":\"host:port\",\"peer\":\"host:port\"}",
+        ),
+        ("POST", "/connect", b"{\"target\":\"\xff\xfe\"}"),
+        ("POST", "/connect", long_json.as_bytes()),
+        ("POST", "/connect", deep.as_bytes()),
+        (
+            "POST",
+            "/forget",
+            b"{\"target\":\"198.18.99.99\",\"peer\":\"198.18.99.99:99999\"",
+        ),
+        ("POST", "/forget", b"null"),
+    ];
+    for (method, path, body) in cases {
+        // Closing without an answer is a refusal too, for a body that is far too long.
+        let Some(answer) = a.request(method, path, body) else {
+            assert!(
+                body.len() > 1 << 16,
+                "{method} {path} {:?} got no answer",
+                String::from_utf8_lossy(body)
+            );
+            continue;
+        };
+        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]);
+        assert!(
+            (400..500).contains(&answer.code),
+            "{method} {path} {shown}: {}",
+            answer.code
+        );
+        let text = answer.text();
+        assert!(
+            text.trim_end().lines().count() <= 1,
+            "{method} {path} {shown}: {text}"
+        );
+    }
+    let raw: &[&[u8]] = &[
+        b"",
+        b"\r\n\r\n",
+        b"GET",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /status HTTP/9.9\r\n\r\n",
+        b"POST /connect HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST /connect HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /connect HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+    ];
+    for bytes in raw {
+        half_closed(&a, bytes);
+    }
+
+    let status = a.status().expect("it still answers");
+    assert!(status.targets.is_empty(), "{:?}", status.targets);
+    assert!(a.router().is_running());
+    let gap = pinger.gap_since(start);
+    figure(&format!("longest interruption {gap:?}"));
+    assert!(gap < UNDISTURBED, "traffic was interrupted for {gap:?}");
+    assert!(control::raw(&a.control_path(), b"GET /status HTTP/1.0\r\n\r\n").is_ok());
+}
+
+pub(super) fn garbage_from_strangers_gets_no_reply_and_disturbs_nobody() {
+    let mut lab = Lab::new();
+    let (mut a, mut b, stranger) = (lab.host("a"), lab.host("b"), lab.host("s"));
+    a.start(&[]);
+    b.start(&[a.address()]);
+    let (one, other) = (
+        a.container(&["10.32.1.1/24"]),
+        b.container(&["10.32.1.2/24"]),
+    );
+    one.must_reach(&other, LINK_TIME_MAX);
+    b.await_links(LINK_TIME_MAX, &[&a]);
+    let resident_before = a.router().resident_kib();
+    let pinger = Pinger::start(&one, other.address(), b"");
+    let start = Instant::now();
+    pinger
+        .answered_after(start, LINK_TIME_MAX)
+        .expect("traffic");
+    let start = Instant::now();
+
+    let target = SocketAddr::new(a.address().into(), 6783);
+    let bind = || UdpSocket::bind((stranger.address(), 0)).unwrap();
+    let socket = stranger.namespace().run(bind).unwrap();
+    socket.connect(target).unwrap();
+    let mut random = Random(1);
+    let mut sent = 0;
+    for round in 0..3_000_u32 {
+        let length =
+            [0, 1, 2, 12, 16, 27, 28, 29, 44, 100, 1_200, 1_472][random.next() as usize % 12];
+        let mut bytes = random.bytes(length);
+        // Most begin as packets of ours do: version 1, any kind.
+        if round % 4 != 0 && !bytes.is_empty() {
+            bytes[0] = 0x10 | (random.next() as u8 & 7);
+            if let Some(reserved) = bytes.get_mut(1) {
+                *reserved = if round % 3 == 0 { 0 } else { 16 };
+            }
+        }
+        if socket.send(&bytes).is_ok() {
+            sent += 1;
+        }
+    }
+    assert!(sent > 2_900, "{sent}");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let reply = socket.recv(&mut [0; 2048]);
+    let silent = reply
+        .as_ref()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(silent, "a stranger's datagram was answered: {reply:?}");
+
+    // TCP: noise, half sentences, other protocols, silence; more connections than the budget of one source allows.
+    let connect = || {
+        stranger
+            .namespace()
+            .run(|| TcpStream::connect_timeout(&target, Duration::from_secs(2)))
+    };
+    let mut silent = Vec::new();
+    for round in 0..60 {
+        let Ok(mut stream) = connect().unwrap() else {
+            continue;
+        };
+        stream
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+        let bytes = match round % 6 {
+            0 => {
+                silent.push(stream);
+                continue;
+            }
+            1 => random.bytes(3),
+            2 => random.bytes(100_000),
+            3 => vec![0; 4_096],
+            4 => vec![0xff; 4_096],
+            _ => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        };
+        // The router may close before it has read all of it.
+        let _ = stream.write_all(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read(&mut [0; 2048]);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+
+    assert!(a.router().is_running() && b.router().is_running());
+    let gap = pinger.gap_since(start);
+    let grown = a.router().resident_kib().saturating_sub(resident_before);
+    let status = a.status().expect("it still answers");
+    figure(&format!(
+        "{sent} datagrams and 60 connections in {:?}: longest interruption {gap:?}, {grown} KiB more; {:?}",
+        start.elapsed(),
+        status.refusals
+    ));
+    assert!(gap < UNDISTURBED, "traffic was interrupted for {gap:?}");
+    assert!(grown < 8 * 1024, "{grown} KiB more than before");
+    assert_eq!(status.peers.len(), 2, "{:?}", status.peers);
+    assert!(!status.refusals.is_empty(), "nothing of it was counted");
+    drop(silent);
+    // And whoever does belong here still gets in.
+    b.kill();
+    b.start(&[a.address()]);
+    one.must_reach(&other, LINK_TIME_MAX);
+}
+
+/// Exit code 1 or 2, one line on stderr, no panic, no error numbers.
+fn must_refuse(case: &str, output: &Output) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{case}: {}, {stderr}",
+        output.status
+    );
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{case}: {stderr}");
+    assert!(
+        !stderr.contains("os error") && !stderr.contains("panicked"),
+        "{case}: {stderr}"
+    );
+    assert!(
+        output.stdout.is_empty(),
+        "{case}: {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+/// Devices, addresses and state of a host.
+fn snapshot(host: &Host) -> String {
+    let mut files: Vec<String> = fs::read_dir(host.state_path())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    let devices: Vec<_> = host
+        .netlink()
+        .links()
+        .unwrap()
+        .into_iter()
+        .map(|link| {
+            (
+                link.name,
+                link.kind,
+                link.mac,
+                link.mtu_bytes,
+                link.up,
+                link.controller,
+            )
+        })
+        .collect();
+    format!(
+        "{devices:?} {:?} {files:?}",
+        host.netlink().addresses().unwrap()
+    )
+}
+
+/// Sends bytes to the control socket and nothing after them; the answer, if any, does not matter.
+fn half_closed(host: &Host, bytes: &[u8]) {
+    use std::os::unix::net::UnixStream;
+    let mut stream = UnixStream::connect(host.control_path()).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+/// Bytes without a pattern, the same in each run (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// Twenty missed beats of the pings: more than scheduling on a busy machine, less than any time-out of the routers.
+const UNDISTURBED: Duration = Duration::from_millis(400);

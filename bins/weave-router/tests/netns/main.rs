@@ -1,0 +1,51 @@
+//! The router end to end: real processes, TAPs and containers in network namespaces, with wires that are cut.
+//!
+//! These tests need root, and say so where they are ignored without it. They run one after the other, since several
+//! of them time things that others would disturb. `WEAVE_TEST_LOG=debug` makes the routers say more.
+
+mod basics;
+mod failover;
+mod frames;
+mod input;
+mod lab;
+mod mesh;
+mod relay;
+#[path = "../../../../weave-io/tests/support/root_tests.rs"]
+mod root_tests;
+mod stop;
+mod twenty;
+
+use std::process::ExitCode;
+
+pub(crate) fn main() -> ExitCode {
+    const TWENTY: &[root_tests::RootTest] = root_tests::tests![twenty::twenty_routers_are_light];
+    const TESTS: &[root_tests::RootTest] = root_tests::tests![
+        basics::two_hosts_containers_ping_both_ways,
+        basics::applications_are_kept_apart_by_subnet,
+        frames::tcp_and_udp_cross_whole_and_unchanged,
+        frames::ipv6_and_its_neighbour_discovery_cross,
+        frames::multicast_reaches_its_group,
+        frames::frames_of_every_kind_cross_byte_for_byte,
+        relay::two_hosts_cut_off_from_each_other_meet_over_a_third,
+        relay::nothing_of_a_relayed_frame_is_on_any_wire,
+        mesh::a_chain_becomes_a_full_mesh_and_lives_on_without_its_middle,
+        mesh::the_first_ping_is_answered_within_a_second_of_the_start,
+        failover::a_silent_cut_under_traffic_is_bridged_within_a_second,
+        failover::a_cut_of_one_direction_is_bridged_within_two_seconds,
+        failover::a_killed_router_is_back_within_two_seconds,
+        stop::a_terminated_router_takes_what_it_made_and_leaves_the_rest,
+        stop::an_interrupted_router_takes_what_it_made_and_leaves_the_rest,
+        input::bad_flags_are_refused_in_a_line_and_change_nothing,
+        input::damaged_state_is_refused_in_a_line_and_left_as_it_is,
+        input::bad_control_requests_are_refused_and_change_nothing,
+        input::garbage_from_strangers_gets_no_reply_and_disturbs_nobody,
+    ];
+    // One source for both targets, so that neither has code that it does not use.
+    let tests = if env!("CARGO_CRATE_NAME") == "netns_twenty" {
+        TWENTY
+    } else {
+        TESTS
+    };
+    // Two processors at most are taken as given, and the routers and pingers of one test keep them busy.
+    root_tests::run(tests, &["/dev/net/tun"], Some(1))
+}
