@@ -163,6 +163,7 @@ fn example() -> Status {
             ..Traffic::default()
         },
         refusals: BTreeMap::new(),
+        gossip: BTreeMap::new(),
         warnings: vec!["two routers call themselves b".into()],
     }
 }
