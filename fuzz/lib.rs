@@ -1,77 +1,184 @@
 //! What each fuzz target does with its bytes, as plain functions, so that an ordinary test replays the corpora
-//! (`cargo test -p weave-fuzz`) and libFuzzer grows them:
+//! (`cargo test -p weave-fuzz`) and libFuzzer grows them; docs/testing.md has the command lines.
 //!
-//! ```text
-//! cargo install cargo-fuzz
-//! RUSTC_BOOTSTRAP=1 cargo fuzz run --features libfuzzer packets -- -max_total_time=60
-//! ```
+//! | target | its bytes are |
+//! | --- | --- |
+//! | [`packets`] | a datagram from anybody; and the body of one that a neighbour sealed |
+//! | [`control`] | what a stranger or a neighbour says on a stream |
+//! | [`records`] | a signed record |
+//! | [`texts`] | key files, targets and identifiers, as people and files give them |
+//! | [`member`] | what a router that was let in says, message after message, to a whole router |
 //!
-//! Each target checks more than "no panic": what parses must emit the same bytes again.
+//! Each checks more than "no panic": what parses must come out as it went in, what is not genuine must leave no trace,
+//! and what a router says must be right itself.
+#![forbid(unsafe_code)]
 
-use std::sync::Arc;
+mod forwarder;
+mod member;
+
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use weave_core::{Entries, FloodHeader, Note, PacketView};
-use weave_crypto::{Identity, LinkHandshake, LinkLocal, NetworkId};
-use weave_mesh::{Probe, Record};
+use weave_crypto::{Identity, LinkHandshake, LinkLocal, NetworkId, PeerId, ShortId};
+use weave_mesh::wire::{self, WireError};
+use weave_mesh::{DirectVerifier, PROBE_BYTES, Probe, Record, SEQUENCE_BITS, Target};
 
-/// Data headers: envelope and sealed header of a datagram; flood header and entries of an opened body; notes.
+pub use member::{member, member_router};
+
+/// Data packets: the outer layers as they are read, the same bytes through a forwarder, and as a body through its inner
+/// decoders.
 pub fn packets(bytes: &[u8]) {
     if let Ok(view) = PacketView::new_checked(bytes) {
         let sealed_at = view.sealed_at();
         if let Some(envelope) = view.envelope() {
-            assert_eq!(envelope.emit()[1..], bytes[1..sealed_at], "an envelope emits what it parsed");
+            assert_eq!(
+                envelope.emit(),
+                bytes[..sealed_at],
+                "an envelope emits what it parsed"
+            );
         }
-        assert!(sealed_at + 12 + 16 <= bytes.len(), "header and tag are there");
-        let _ = view.kind();
+        let header = view.sealed();
+        assert_eq!(
+            header.emit(),
+            bytes[sealed_at..][..12],
+            "a sealed header emits what it parsed"
+        );
+        assert!(
+            sealed_at + 12 + 16 <= bytes.len(),
+            "header and tag are there"
+        );
     }
     if let Ok((flood, rest)) = FloodHeader::parse(bytes) {
-        assert_eq!(flood.emit()[..15], bytes[..15], "a flood header emits what it parsed");
+        assert_eq!(
+            flood.emit(),
+            bytes[..16],
+            "a flood header emits what it parsed"
+        );
         entries(rest);
     }
     entries(bytes);
-    let _ = Note::parse(bytes);
+    if let Ok(note) = Note::parse(bytes) {
+        let mut emitted = [0; Note::BYTES_MAX];
+        let length = note.emit(&mut emitted);
+        assert_eq!(&emitted[..length], bytes, "a note emits what it parsed");
+    }
+    forwarder::strangers_datagrams(bytes);
+    forwarder::sealed_bodies(bytes);
 }
 
 fn entries(body: &[u8]) {
-    let mut frame_bytes = 0;
+    let mut at = 0;
     for entry in Entries::new(body) {
         let Ok(entry) = entry else { break };
-        frame_bytes += entry.bytes.len();
+        let mut head = [0; 8];
+        let head_bytes = entry.header.emit(entry.bytes.len(), &mut head);
+        assert_eq!(
+            head[..head_bytes],
+            body[at..][..head_bytes],
+            "an entry emits what it parsed"
+        );
+        at += head_bytes;
+        assert_eq!(entry.bytes, &body[at..][..entry.bytes.len()], "in order");
+        at += entry.bytes.len();
     }
-    assert!(frame_bytes <= body.len(), "entries do not overlap");
 }
 
-/// What a neighbour, or a stranger, sends on a stream: handshake bytes, control messages, probes.
+/// What a stranger, or a neighbour, sends on a stream: handshake bytes, control messages, probes.
 pub fn control(bytes: &[u8]) {
-    let _ = weave_mesh::decode(bytes);
+    let decoded = wire::decode(bytes);
+    assert_eq!(
+        decoded == Err(WireError::TooLong),
+        bytes.len() > wire::MESSAGE_BYTES_MAX,
+        "the bound on messages holds"
+    );
     if let Ok(probe) = Probe::parse(bytes) {
-        let mut emitted = [0; weave_mesh::PROBE_BYTES];
+        let mut emitted = [0; PROBE_BYTES];
         probe.emit(&mut emitted);
-        assert_eq!(Probe::parse(&emitted), Ok(probe), "a probe parses as it was emitted");
+        assert_eq!(
+            Probe::parse(&emitted),
+            Ok(probe),
+            "a probe parses as it was emitted"
+        );
     }
     let local = || LinkLocal {
-        identity: Arc::new(Identity::from_seed([1; 32])),
-        network: NetworkId::from_name("fuzz"),
+        identity: Arc::clone(&IDENTITY),
+        network: *NETWORK,
         boot_id: 1,
     };
     let mut out = Vec::new();
     let mut listener = LinkHandshake::listener(local(), [2; 32]);
     if let Ok(Some(_)) = listener.handle_bytes(bytes, &mut out) {
-        panic!("a handshake finished without the other side's key");
+        panic!("a handshake ended well without the other side's key");
     }
     out.clear();
     let mut dialler = LinkHandshake::dialler(local(), [3; 32], &mut out);
     if let Ok(Some(_)) = dialler.handle_bytes(bytes, &mut out) {
-        panic!("a handshake finished without the other side's key");
+        panic!("a handshake ended well without the other side's key");
     }
 }
 
-/// Signed records.
+/// Signed records. None of the corpus is signed for the network here.
 pub fn records(bytes: &[u8]) {
-    let Ok(record) = Record::parse(bytes) else { return };
-    assert_eq!(&record.bytes()[..], bytes, "a record keeps the bytes that were signed");
-    let genuine =
-        record.verify(&NetworkId::from_name("fuzz"), &weave_mesh::DirectVerifier);
-    let own = Identity::from_seed([1; 32]).peer_id();
-    assert!(!genuine || record.origin() == own, "only the fuzzer's own identity can have signed");
+    let Ok(record) = Record::parse(bytes) else {
+        return;
+    };
+    assert_eq!(
+        &record.bytes()[..],
+        bytes,
+        "a record keeps the bytes that were signed"
+    );
+    assert!(
+        !record.verify(&NETWORK, &DirectVerifier),
+        "nobody signed that"
+    );
+    let count = record.seq() & ((1 << SEQUENCE_BITS) - 1);
+    let signed = Record::sign(&IDENTITY, &NETWORK, count, record.body().clone())
+        .expect("what was read within the bounds can be said");
+    assert_eq!(signed.seq(), record.seq(), "sequence numbers are kept");
+    let parsed = Record::parse(signed.bytes()).expect("what is said can be read");
+    assert_eq!(
+        parsed.body(),
+        record.body(),
+        "a body is read as it was said"
+    );
 }
+
+/// What people and files give as text.
+pub fn texts(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(identity) = Identity::parse(text) {
+        assert_eq!(
+            *identity.seed_file_text(),
+            text,
+            "a key file has one form only"
+        );
+    }
+    if let Ok(target) = text.parse::<Target>() {
+        assert_eq!(
+            target.to_string().parse(),
+            Ok(target),
+            "a target is read as it is shown"
+        );
+    }
+    let lower = text.to_ascii_lowercase();
+    if let Ok(id) = text.parse::<PeerId>() {
+        assert_eq!(id.to_string(), lower, "an id is shown as it was read");
+    }
+    if let Ok(id) = text.parse::<ShortId>() {
+        assert_eq!(id.to_string(), lower, "an id is shown as it was read");
+    }
+    if let Ok(id) = text.parse::<NetworkId>() {
+        assert_eq!(id.to_string(), lower, "an id is shown as it was read");
+    }
+}
+
+/// The router under attack.
+static IDENTITY: LazyLock<Arc<Identity>> = LazyLock::new(|| Arc::new(Identity::from_seed([1; 32])));
+/// Its network. No vector, and so no input of a corpus, is of it.
+static NETWORK: LazyLock<NetworkId> = LazyLock::new(|| NetworkId::from_name("fuzz"));
+/// When everything begins.
+#[allow(clippy::disallowed_methods, reason = "a test's base instant")]
+static BASE: LazyLock<Instant> = LazyLock::new(Instant::now);
