@@ -109,7 +109,7 @@ impl Buffer {
     }
 }
 
-/// A bounded queue of buffers with their metadata; see the [module](self).
+/// A bounded queue of buffers with their metadata: all allocated at the start, filled at one end and drained at the other.
 ///
 /// ```
 /// use weave_core::{Batch, FrameMeta};

@@ -18,7 +18,7 @@ use crate::Site;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NeighbourIndex(pub u16);
 
-/// The forwarding snapshot; see the [module](self).
+/// The forwarding snapshot: all that the data plane knows, immutable, replaced whole.
 #[derive(Debug)]
 pub struct Fib {
     /// Counts snapshots of this router, from 1.

@@ -103,7 +103,7 @@ impl ForwarderConfig {
     }
 }
 
-/// The data plane of one worker; see the [module](self).
+/// The data plane of one worker: frames become packets, packets frames, or go on to others.
 ///
 /// # Contract
 /// Call [`Forwarder::handle_snapshot`] once after each new snapshot, then the two others as input comes in. Send

@@ -28,7 +28,7 @@ mod sync {
     pub(super) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 }
 
-/// The table; see the [module](self). All methods take `&self`.
+/// The table of MAC addresses. All methods take `&self`.
 ///
 /// # Bounds
 /// At most `capacity` addresses in all, and at most half of that for one site, so that one router (or one

@@ -101,7 +101,7 @@ impl Config {
     }
 }
 
-/// The control plane of one router; see the [module](self).
+/// The control plane of one router: its mesh, tunnels, topology and routes, made into forwarding snapshots.
 ///
 /// Inputs are the `handle_*` methods, outputs the `poll_*` ones. **After every input, drain every output**
 /// until it gives `None`: first [`poll_action`](Self::poll_action), then [`poll_fib`](Self::poll_fib), then
@@ -464,7 +464,7 @@ impl Router {
                 boot_id,
                 ..
             } => {
-                self.end_tunnel_of_other_boot(now, peer, boot_id);
+                self.end_tunnel_of_older_boot(now, peer, boot_id);
                 self.sites.assign(now, peer);
                 self.routes_are_stale(now);
                 self.timers
@@ -647,12 +647,12 @@ impl Router {
             .filter_map(|(peer, _)| Some((peer, self.mesh.store().boot_id(&peer)?)))
             .collect();
         for (peer, boot_id) in boots {
-            self.end_tunnel_of_other_boot(now, peer, boot_id);
+            self.end_tunnel_of_older_boot(now, peer, boot_id);
         }
     }
 
-    fn end_tunnel_of_other_boot(&mut self, now: Instant, peer: PeerId, boot_id: u64) {
-        if self.tunnels.forget_other_boot(&peer, boot_id) {
+    fn end_tunnel_of_older_boot(&mut self, now: Instant, peer: PeerId, boot_id: u64) {
+        if self.tunnels.forget_older_boot(&peer, boot_id) {
             self.mesh.handle_tunnel(now, peer, false);
             self.fib_is_stale = true;
         }
@@ -703,6 +703,14 @@ impl Router {
     /// What a set-up with this peer needs: from its link, or from its record.
     fn remote(&self, peer: &PeerId) -> Option<Remote> {
         let record = self.mesh.store().router(peer)?;
+        // A link to a later boot stands already, and its record is on the way.
+        if self
+            .mesh
+            .link(peer)
+            .is_some_and(|link| link.boot_id() > record.boot_id)
+        {
+            return None;
+        }
         Some(Remote {
             peer: *peer,
             noise_public: record.noise_public,
@@ -864,10 +872,6 @@ impl Router {
             Some(record) => record.display_name(peer),
             None => peer.default_name(),
         }
-    }
-
-    fn heard(&mut self, peer: PeerId) -> Arc<Heard> {
-        Arc::clone(self.heard.entry(peer).or_default())
     }
 
     fn refuse(&mut self, reason: &'static str) {

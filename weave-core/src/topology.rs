@@ -18,7 +18,7 @@ pub struct ReportedLink {
     pub path_mtu_bytes: u16,
 }
 
-/// The graph; see the [module](self).
+/// The graph of routers and of the links that both ends report, numbered in the order of identities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Topology {
     routers: Vec<PeerId>,

@@ -16,6 +16,10 @@ pub const PATH_MTU_BYTES_BASE: u16 = 1200;
 /// What a hop costs besides its round trip, µs: one hop beats two even where the network itself
 /// takes no time.
 const COST_FLOOR_US: u64 = 1000;
+/// A difference smaller than this, µs, is never published: in a network of short round trips it is the hosts'
+/// scheduling. Measured with 20 idle routers on two cores: round trips of 0.6 to 2.4 ms over loopback, and each
+/// new record goes to all 20.
+const COST_DIFFERENCE_MIN_US: u32 = 3000;
 /// Costs are rounded up to this, µs, so that noise does not show.
 const COST_STEP_US: u64 = 250;
 /// A cost is published anew when it differed by a quarter for this long.
@@ -173,7 +177,9 @@ impl Link {
             _ if !self.udp_is_up() => None,
             None => Some(measured),
             Some(published) => {
-                let deviates = u64::from(published.abs_diff(measured)) * 4 >= u64::from(published);
+                let difference = published.abs_diff(measured);
+                let deviates = u64::from(difference) * 4 >= u64::from(published)
+                    && difference >= COST_DIFFERENCE_MIN_US;
                 if !deviates {
                     self.cost_deviates_since = None;
                     Some(published)

@@ -63,11 +63,9 @@ pub struct MeshStats {
 }
 
 impl MeshStats {
-    /// All counters with their names, which are stable, in the order above.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    /// What was refused or went wrong, by names that are stable.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
-            ("opened", self.opened),
-            ("links_up", self.links_up),
             ("refused_half_open", self.refused_half_open),
             ("refused_full", self.refused_full),
             ("set_up_timeouts", self.set_up_timeouts),
@@ -75,25 +73,34 @@ impl MeshStats {
             ("set_up_incompatible", self.set_up_incompatible),
             ("set_up_errors", self.set_up_errors),
             ("connected_to_self", self.connected_to_self),
-            ("duplicate_streams", self.duplicate_streams),
             ("stale_boot_ids", self.stale_boot_ids),
             ("protocol_errors", self.protocol_errors),
             ("malformed_messages", self.malformed_messages),
-            ("messages_received", self.messages_received),
-            ("messages_sent", self.messages_sent),
-            ("records_accepted", self.records_accepted),
-            ("records_known", self.records_known),
             ("records_malformed", self.records_malformed),
             ("records_unknown_kind", self.records_unknown_kind),
             ("records_bad_signature", self.records_bad_signature),
             ("records_full", self.records_full),
-            ("origins_forgotten", self.origins_forgotten),
             ("routed_ttl", self.routed_ttl),
             ("probes_unknown", self.probes_unknown),
             ("udp_down", self.udp_down),
             ("packets_on_stream", self.packets_on_stream),
-            ("unknown_connections", self.unknown_connections),
             ("late_timeouts", self.late_timeouts),
+        ]
+        .into_iter()
+    }
+
+    /// The ordinary course of things, by names that are stable.
+    pub fn activity(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("opened", self.opened),
+            ("links_up", self.links_up),
+            ("duplicate_streams", self.duplicate_streams),
+            ("messages_received", self.messages_received),
+            ("messages_sent", self.messages_sent),
+            ("records_accepted", self.records_accepted),
+            ("records_known", self.records_known),
+            ("origins_forgotten", self.origins_forgotten),
+            ("unknown_connections", self.unknown_connections),
         ]
         .into_iter()
     }

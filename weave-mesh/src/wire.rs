@@ -4,6 +4,9 @@
 //! end. Decoding is bounded by the frame's own length: no length field makes it allocate more
 //! than the bytes that are there.
 
+#[cfg(test)]
+mod vectors;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,2 +1,12 @@
-//! The weave host tool.
-fn main() {}
+//! The weave host tool: asks the router of this host, and shows what it can do.
+
+mod cli;
+mod client;
+mod output;
+mod render;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main_with(std::env::args_os())
+}

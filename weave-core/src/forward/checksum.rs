@@ -2,6 +2,9 @@
 
 use crate::PartialChecksum;
 
+/// Where UDP's checksum field stands in its header.
+const UDP_OFFSET: u16 = 6;
+
 /// Computes the checksum that `frame` leaves open, over all bytes from its start, the pseudo-header's sum
 /// (already in the field) included. Says whether the field lies within the frame; nothing changes if not.
 #[must_use]
@@ -11,9 +14,10 @@ pub(super) fn finish(frame: &mut [u8], partial: PartialChecksum) -> bool {
     if field + 2 > frame.len() {
         return false;
     }
-    // RFC 768: a computed zero is sent as all ones, since zero says "none". For TCP both mean the same.
+    // RFC 768: over UDP a computed zero is sent as all ones, since zero says "none". TCP knows no such rule:
+    // its segments are to be those that the sender's own stack would have made.
     let sum = match !fold(sum(&frame[start..])) {
-        0 => 0xffff,
+        0 if partial.offset == UDP_OFFSET => 0xffff,
         sum => sum,
     };
     frame[field..field + 2].copy_from_slice(&sum.to_be_bytes());

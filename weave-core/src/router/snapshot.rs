@@ -1,13 +1,12 @@
 //! Builds the forwarding snapshot from links, routes and keys.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weave_crypto::PeerId;
 
 use super::Router;
-use crate::fib::{Fib, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
+use crate::fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
 use crate::routes::PathTree;
 
 impl Router {
@@ -19,58 +18,39 @@ impl Router {
         fib.version = self.fib_version;
         fib.flood_sequence = Arc::clone(&self.flood_sequence);
 
-        let usable: Vec<(PeerId, SocketAddr, [u8; 6], [u8; 6], u16)> = self
-            .mesh
-            .links()
-            .filter(|link| link.udp_is_up())
-            .filter_map(|link| {
-                let remote = link.udp_remote()?;
-                Some((
-                    link.peer(),
-                    remote,
-                    link.tag_in(),
-                    link.tag_out()?,
-                    link.path_mtu_bytes(),
-                ))
-            })
-            .collect();
         let mut indexes: BTreeMap<PeerId, NeighbourIndex> = BTreeMap::new();
-        for (peer, remote, tag_in, tag_out, path_mtu_bytes) in usable {
-            let Some(site) = self.sites.site(&peer) else {
+        for link in self.mesh.links().filter(|link| link.udp_is_up()) {
+            let peer = link.peer();
+            let (Some(site), Some(remote)) = (self.sites.site(&peer), link.udp_remote()) else {
                 continue;
             };
-            let Ok(number) = u16::try_from(fib.neighbours.len()) else {
-                break;
+            let (Some(tag), Ok(number)) = (link.tag_out(), u16::try_from(fib.neighbours.len()))
+            else {
+                continue;
             };
             let index = NeighbourIndex(number);
             indexes.insert(peer, index);
-            fib.tags.insert(tag_in, index);
-            let heard = self.heard(peer);
+            fib.tags.insert(link.tag_in(), index);
             fib.neighbours.push(Neighbour {
                 site,
                 remote,
-                tag: tag_out,
+                tag,
                 keys: self.tunnels.sealing(&peer).cloned(),
-                heard,
-                packet_bytes_max: usize::from(path_mtu_bytes),
+                heard: heard(&mut self.heard, peer),
+                packet_bytes_max: usize::from(link.path_mtu_bytes()),
             });
         }
 
         self.add_sites(&mut fib, &indexes);
-        let receivers: Vec<(PeerId, Arc<weave_crypto::TunnelKeys>)> = self
-            .tunnels
-            .opening()
-            .map(|(peer, keys)| (peer, Arc::clone(keys)))
-            .collect();
-        for (peer, keys) in receivers {
+        for (peer, keys) in self.tunnels.opening() {
             let Some(site) = self.sites.site(&peer) else {
                 continue;
             };
             let receiver = Receiver {
                 site,
                 neighbour: indexes.get(&peer).copied(),
-                heard: self.heard(peer),
-                keys,
+                heard: heard(&mut self.heard, peer),
+                keys: Arc::clone(keys),
             };
             fib.receivers.insert(receiver.keys.local_index(), receiver);
         }
@@ -142,4 +122,9 @@ impl Router {
             })
             .collect()
     }
+}
+
+/// The stamps of a router, which outlive every snapshot.
+fn heard(all: &mut BTreeMap<PeerId, Arc<Heard>>, peer: PeerId) -> Arc<Heard> {
+    Arc::clone(all.entry(peer).or_default())
 }

@@ -54,6 +54,9 @@ pub struct Status {
     pub traffic: Traffic,
     /// Refusals and faults of the control plane by name, only those that happened.
     pub refusals: BTreeMap<String, u64>,
+    /// Control messages, records and links by name, since the start.
+    #[serde(default)]
+    pub gossip: BTreeMap<String, u64>,
     /// What somebody should look at, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -109,7 +112,7 @@ pub struct ConnectionStatus {
 /// One peer that the router was told to connect to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetStatus {
-    /// As given: HOST[:PORT].
+    /// As given: a host, perhaps with a port.
     pub target: String,
     /// `connected to NAME`, `trying`, `waiting`, ...: state in words, with the last failure's reason.
     pub state: String,
@@ -186,6 +189,12 @@ impl Router {
             routes: self.route_statuses(),
             traffic,
             refusals: self.refusal_counts(),
+            gossip: self
+                .mesh
+                .stats()
+                .activity()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
             warnings: self.warnings(),
         }
     }
@@ -334,7 +343,7 @@ impl Router {
         let mesh = self
             .mesh
             .stats()
-            .iter()
+            .refusals()
             .map(|(name, count)| (name.to_owned(), count));
         own.chain(mesh).filter(|(_, count)| *count > 0).collect()
     }
@@ -480,6 +489,7 @@ mod tests {
             routes: vec![],
             traffic: Traffic::default(),
             refusals: Default::default(),
+            gossip: Default::default(),
             warnings: vec![],
         }
     }

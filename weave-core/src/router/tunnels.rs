@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use crate::packet::{Kind, Note, PacketView, SEALED_HEADER_BYTES, seal_packet};
 use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
-use weave_crypto::{PeerId, Suite, TunnelInitiation, TunnelKeys, TunnelLocal, respond};
+use weave_crypto::{
+    PeerId, Suite, TunnelError, TunnelInitiation, TunnelKeys, TunnelLocal, respond,
+};
 
 /// Keys are replaced after this time (design: 120 s or 2^32 packets).
 const REKEY_AFTER: Duration = Duration::from_secs(120);
@@ -148,7 +150,7 @@ impl Tunnels {
 
     /// Begins a set-up unless one is under way, and says what to send.
     pub(crate) fn begin(&mut self, now: Instant, remote: Remote) -> Option<TunnelMessage> {
-        self.forget_other_boot(&remote.peer, remote.boot_id);
+        self.forget_older_boot(&remote.peer, remote.boot_id);
         if self
             .peers
             .get(&remote.peer)
@@ -193,7 +195,7 @@ impl Tunnels {
         remote: Remote,
         message: &[u8],
     ) -> Outcome {
-        self.forget_other_boot(&remote.peer, remote.boot_id);
+        self.forget_older_boot(&remote.peer, remote.boot_id);
         if let Some(tunnel) = self.peers.get(&remote.peer)
             && let Some((_, answer)) = tunnel
                 .answered
@@ -229,9 +231,11 @@ impl Tunnels {
             Ok(response) => response,
             Err(error) => {
                 self.indexes.remove(&index);
-                return Outcome::refused(match error {
-                    weave_crypto::TunnelError::StaleBoot { .. } => Refusal::StaleBoot,
-                    _ => Refusal::NotGenuine,
+                let stale = matches!(error, TunnelError::StaleBoot { ours: true, .. });
+                return Outcome::refused(if stale {
+                    Refusal::StaleBoot
+                } else {
+                    Refusal::NotGenuine
                 });
             }
         };
@@ -431,16 +435,16 @@ impl Tunnels {
         self.indexes.retain(|_, owner| owner != peer);
     }
 
-    /// Ends the tunnel with another boot of a router than this one, and says whether there was any.
-    pub(crate) fn forget_other_boot(&mut self, peer: &PeerId, boot_id: u64) -> bool {
-        let other = self
+    /// Ends the tunnel with a boot of a router before this one, and says whether there was any.
+    pub(crate) fn forget_older_boot(&mut self, peer: &PeerId, boot_id: u64) -> bool {
+        let older = self
             .peers
             .get(peer)
-            .is_some_and(|tunnel| tunnel.boot_id != boot_id);
-        if other {
+            .is_some_and(|tunnel| tunnel.boot_id < boot_id);
+        if older {
             self.forget(peer);
         }
-        other
+        older
     }
 
     /// A receiver index that no keys of ours have. Zero is never drawn.

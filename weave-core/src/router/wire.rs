@@ -1,5 +1,8 @@
 //! What routers say to each other along the mesh beside gossip: the bodies of routed control messages.
 
+#[cfg(test)]
+mod vectors;
+
 use serde::{Deserialize, Serialize};
 use weave_crypto::SealedStream;
 

@@ -187,7 +187,7 @@ impl<P: PacketIo> ControlLoop<P> {
 }
 
 /// Packets sent at once; more go in several rounds.
-const SEND_SLOTS: usize = 8;
+const SEND_SLOTS: usize = 4;
 
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,8 @@ use thread::WorkerThread;
 
 /// What a router is run with.
 pub struct RunConfig {
-    /// The router's own configuration. Its listen port is set to the one that was bound.
+    /// The router's own configuration. Its listen port is set to the one that was bound, and the peers of the
+    /// state folder are added to those to rejoin.
     pub router: Config,
     /// Who it is.
     pub identity: Arc<Identity>,
@@ -106,6 +107,11 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         .unwrap_or_default();
     let mut router_config = config.router;
     router_config.mesh.listen_port = address.port();
+    if let Some(state) = &config.state {
+        // Nobody needs to be known from before; targets and those who dial us will do.
+        let rejoin = state.peers().inspect_err(|error| tracing::warn!("{error}"));
+        router_config.mesh.rejoin.extend(rejoin.unwrap_or_default());
+    }
     let [s0, s1, s2, s3, s4, s5, s6, s7, ..] = os_seed()?;
     let macs_seed = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
     let macs = Arc::new(MacTable::new(MACS_MAX, now, macs_seed));

@@ -213,9 +213,9 @@ impl<F: FrameIo, P: PacketIo> Outlet<F, P> {
 /// for the buffers stay in the second-level cache.
 const RECEIVE_SLOTS: usize = 8;
 
-/// Runs and frames sent at once: one each for the neighbours of a flood, or for the packets of a received run.
-/// Memory is used as far as they are.
-const SEND_SLOTS: usize = 64;
+/// Runs and frames that wait to be sent. Each costs a system call of its own anyway, so more would gain nothing,
+/// and the allocator touches the memory of all of them.
+const SEND_SLOTS: usize = 16;
 
 /// What a pure relay can do with frames.
 const NO_PORT: weave_core::FrameCaps = weave_core::FrameCaps {

@@ -2,8 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use weave_core::{Config, Fib, MacTable, PacketCaps};
-use weave_crypto::{Identity, NetworkId};
-use weave_mesh::MeshConfig;
+use weave_crypto::Identity;
 
 use super::*;
 use crate::driver::Worker;
@@ -167,27 +166,11 @@ impl World {
 }
 
 fn side(now: Instant, number: usize, net: &mut MemoryNet) -> Side {
-    let targets = match number {
-        0 => vec![],
-        _ => vec![address(0).to_string().parse().unwrap()],
-    };
-    let config = Config {
-        mesh: MeshConfig {
-            network: NetworkId::from_name("test"),
-            name: None,
-            nickname: format!("router {number}"),
-            listen_port: 6783,
-            targets,
-            discovery: true,
-            conn_limit: 0,
-            aes: true,
-        },
-        network_name: "test".to_owned(),
-        version: "0".to_owned(),
-        frame_port: Some("memory".to_owned()),
-        underlay_mtu_bytes: 1500,
-        mtu_bytes: 1390,
-    };
+    let mut config = Config::new("test", &format!("router {number}"));
+    if number == 1 {
+        let target = address(0).to_string();
+        config.mesh.targets.push(target.parse().unwrap());
+    }
     let seed = [number as u8 + 1; 32];
     let identity = Arc::new(Identity::from_seed(seed));
     let macs = Arc::new(MacTable::new(64, now, 1));

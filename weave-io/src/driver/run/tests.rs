@@ -1,9 +1,6 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use weave_crypto::NetworkId;
-use weave_mesh::MeshConfig;
-
 use super::*;
 use crate::{MemoryHost, MemoryPort};
 
@@ -143,24 +140,10 @@ fn router(number: u8, targets: Vec<Target>) -> (Running, MemoryHost) {
 }
 
 fn config(number: u8, targets: Vec<Target>) -> RunConfig {
+    let mut router = Config::new("test", &format!("router {number}"));
+    router.mesh.targets = targets;
     RunConfig {
-        router: Config {
-            mesh: MeshConfig {
-                network: NetworkId::from_name("test"),
-                name: None,
-                nickname: format!("router {number}"),
-                listen_port: 0,
-                targets,
-                discovery: true,
-                conn_limit: 0,
-                aes: true,
-            },
-            network_name: "test".to_owned(),
-            version: "0".to_owned(),
-            frame_port: Some("memory".to_owned()),
-            underlay_mtu_bytes: 1500,
-            mtu_bytes: 1390,
-        },
+        router,
         identity: Arc::new(Identity::from_seed([number; 32])),
         boot_id: 1,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

@@ -1,0 +1,188 @@
+//! The control API: HTTP on the Unix socket, JSON both ways. `docs/control-api.md` is its description for users.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::net::UnixListener;
+use weave_core::Status;
+use weave_io::{Ended, Handle};
+use weave_mesh::Target;
+
+use crate::Options;
+use crate::report::Environment;
+use crate::underlay::Underlay;
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub(crate) struct Api {
+    /// The running router.
+    pub(crate) handle: Handle,
+    /// How it was started.
+    pub(crate) options: Arc<Options>,
+    /// What was found of the underlay at the start.
+    pub(crate) underlay: Arc<Underlay>,
+}
+
+/// Answers requests until the future is dropped.
+pub(crate) async fn serve(listener: UnixListener, api: Api) {
+    // Never ends by itself: it logs a failed accept and goes on.
+    let _ = axum::serve(listener, routes(api)).await;
+}
+
+fn routes(api: Api) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/version", get(version))
+        .route("/report", get(report))
+        .route("/connect", post(connect))
+        .route("/forget", post(forget))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(api)
+}
+
+async fn status(State(api): State<Api>) -> Result<Json<Status>, Refusal> {
+    Ok(Json(within(api.handle.status()).await?))
+}
+
+async fn version() -> Json<Version> {
+    Json(Version { version: VERSION })
+}
+
+async fn report(State(api): State<Api>) -> Result<Json<Report>, Refusal> {
+    Ok(Json(Report {
+        status: within(api.handle.status()).await?,
+        options: Options::clone(&api.options),
+        environment: Environment::now(&api.underlay),
+    }))
+}
+
+async fn connect(
+    State(api): State<Api>,
+    request: Result<Json<PeerRequest>, JsonRejection>,
+) -> Result<Json<Done>, Refusal> {
+    let target = target(request)?;
+    tracing::info!("told to connect to {target}");
+    within(api.handle.connect(target)).await?;
+    Ok(Json(Done {}))
+}
+
+async fn forget(
+    State(api): State<Api>,
+    request: Result<Json<PeerRequest>, JsonRejection>,
+) -> Result<Json<Done>, Refusal> {
+    let target = target(request)?;
+    let known = within(api.handle.status())
+        .await?
+        .targets
+        .iter()
+        .any(|known| known.target == target.to_string());
+    if !known {
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("{target} is not among the targets: see GET /status"),
+        ));
+    }
+    tracing::info!("told to forget {target}");
+    within(api.handle.forget(target)).await?;
+    Ok(Json(Done {}))
+}
+
+async fn no_such_path() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "no such path: there are /status, /version, /report, /connect and /forget".to_owned(),
+    )
+}
+
+async fn no_such_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no such method here: GET asks, POST /connect and POST /forget tell".to_owned(),
+    )
+}
+
+/// The body of `/connect` and `/forget`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeerRequest {
+    /// HOST[:PORT].
+    peer: String,
+}
+
+/// The answer of `/connect` and `/forget`: an empty object, with room for more.
+#[derive(Serialize)]
+struct Done {}
+
+/// The answer of `/version`.
+#[derive(Serialize)]
+struct Version {
+    version: &'static str,
+}
+
+/// The answer of `/report`.
+#[derive(Serialize)]
+struct Report {
+    status: Status,
+    options: Options,
+    environment: Environment,
+}
+
+/// An answer that is none: a status from 400 up, and `{"error": why}`.
+struct Refusal {
+    status: StatusCode,
+    why: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, why: String) -> Self {
+        Self { status, why }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.why }))).into_response()
+    }
+}
+
+fn target(request: Result<Json<PeerRequest>, JsonRejection>) -> Result<Target, Refusal> {
+    let Json(request) =
+        request.map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))?;
+    request.peer.parse().map_err(|error| {
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!("{:?} is no peer: {error}", request.peer),
+        )
+    })
+}
+
+/// The router's answer; it comes within a millisecond unless the router is stuck or ending.
+async fn within<T>(answer: impl Future<Output = Result<T, Ended>>) -> Result<T, Refusal> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Ended)) => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the router is ending".to_owned(),
+        )),
+        Err(_) => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the router does not answer within {} s", PATIENCE.as_secs()),
+        )),
+    }
+}
+
+/// This program's version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// A host name has at most 255 bytes; the rest is JSON around it.
+const BODY_BYTES_MAX: usize = 4096;
+const PATIENCE: Duration = Duration::from_secs(3);

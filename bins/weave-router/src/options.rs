@@ -1,0 +1,305 @@
+//! The router's command line: every flag, and what is wrong with a value.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::builder::FalseyValueParser;
+use serde::Serialize;
+use weave_mesh::Target;
+
+use crate::Failure;
+
+/// The command line of `weave-router`. Every flag has an environment variable too; the flag wins.
+#[derive(Debug, Clone, Parser, Serialize)]
+#[command(
+    name = "weave-router",
+    version,
+    about = "Connects this host's containers to those of other hosts by a virtual Ethernet switch.",
+    long_about = "Connects this host's containers to those of other hosts by a virtual Ethernet switch.\n\n\
+        The router runs in the foreground and logs to stderr. It meets its peers on one TCP and UDP port, \
+        learns of all others from any one of them, and takes frames from a TAP on a bridge. \
+        SIGTERM and SIGINT make it say goodbye and remove its TAP; the bridge and the containers stay.",
+    after_help = EXAMPLES
+)]
+pub struct Options {
+    /// This router's name in the mesh, a label [default: made from its identity key]
+    #[arg(long, env = "WEAVE_NAME", hide_env = true, value_name = "NAME", value_parser = label)]
+    pub name: Option<String>,
+
+    /// Shown to people beside the name [default: the host's name]
+    #[arg(long, env = "WEAVE_NICKNAME", hide_env = true, value_name = "TEXT", value_parser = label)]
+    pub nickname: Option<String>,
+
+    /// The mesh's name; routers of another network are refused
+    #[arg(long, env = "WEAVE_NETWORK", hide_env = true, value_name = "NAME", default_value = "weave", value_parser = label)]
+    pub network: String,
+
+    /// TCP and UDP port
+    #[arg(long, env = "WEAVE_PORT", hide_env = true, value_name = "N", default_value_t = PORT, value_parser = port)]
+    pub port: u16,
+
+    /// Address to listen on [default: all, IPv6 and IPv4]
+    #[arg(long, env = "WEAVE_LISTEN", hide_env = true, value_name = "ADDR", value_parser = address)]
+    pub listen: Option<IpAddr>,
+
+    /// Make the bridge if it isn't there, and put a TAP on it
+    #[arg(long, env = "WEAVE_BRIDGE", hide_env = true, value_name = "NAME", default_value = "weave", value_parser = device_name)]
+    pub bridge: String,
+
+    /// A TAP of that name, on no bridge
+    #[arg(long, env = "WEAVE_TAP", hide_env = true, value_name = "NAME", conflicts_with = "bridge", value_parser = device_name)]
+    pub tap: Option<String>,
+
+    /// No local frame port: a pure relay
+    #[arg(long, env = "WEAVE_NO_PORT", hide_env = true, conflicts_with_all = ["bridge", "tap"], value_parser = FalseyValueParser::new())]
+    pub no_port: bool,
+
+    /// MTU for containers, in bytes [default: the underlay's less 110, at least 1280]
+    #[arg(long, env = "WEAVE_MTU", hide_env = true, value_name = "N", value_parser = mtu)]
+    pub mtu: Option<u16>,
+
+    /// Neighbours that it keeps connections with, 0 for any number
+    #[arg(long, env = "WEAVE_CONN_LIMIT", hide_env = true, value_name = "N", default_value_t = 32, value_parser = conn_limit)]
+    pub conn_limit: usize,
+
+    /// Only connect to the peers named
+    #[arg(long, env = "WEAVE_NO_DISCOVERY", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub no_discovery: bool,
+
+    /// Folder of the identity key and of the peers to rejoin
+    #[arg(long, env = "WEAVE_STATE_DIR", hide_env = true, value_name = "DIR", default_value = STATE_DIR)]
+    pub state_dir: PathBuf,
+
+    /// Unix socket of the control API
+    #[arg(long, env = "WEAVE_CONTROL", hide_env = true, value_name = "PATH", default_value = CONTROL)]
+    pub control: PathBuf,
+
+    /// What to log: error, warn, info, debug or trace
+    #[arg(long, env = "WEAVE_LOG", hide_env = true, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
+    pub log: String,
+
+    /// Log every packet (the same as --log trace)
+    #[arg(long, env = "WEAVE_DEBUG", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub debug: bool,
+
+    /// Routers to connect to, as HOST[:PORT]; names, IPv4 and IPv6 ([::1]:6783) work
+    #[arg(value_name = "PEER", env = "WEAVE_PEERS", hide_env = true, value_delimiter = ',', value_parser = peer)]
+    pub peers: Vec<String>,
+
+    #[command(flatten)]
+    #[serde(skip)]
+    later: Later,
+}
+
+impl Options {
+    /// Refuses flags that this release knows and cannot honour: ignoring one would leave its user with less
+    /// than they asked for, and none the wiser.
+    ///
+    /// # Errors
+    /// The first such flag, with what to do instead.
+    pub fn check(&self) -> Result<(), Failure> {
+        let later = &self.later;
+        let password =
+            "passwords are not in this release, so anybody who reaches the port can join";
+        let firewall = "leave it out, and let a firewall keep strangers from the port";
+        let refusals = [
+            (
+                later.pcap.is_some(),
+                "--pcap",
+                "capturing from an interface is not in this release",
+                "use --bridge NAME or --tap NAME",
+            ),
+            (
+                later.address.is_some(),
+                "--address",
+                "an overlay address of the router's own is not in this release",
+                "leave it out, and ping a container instead",
+            ),
+            (
+                later.password.is_some(),
+                "--password (or WEAVE_PASSWORD)",
+                password,
+                firewall,
+            ),
+            (
+                later.password_file.is_some(),
+                "--password-file",
+                password,
+                firewall,
+            ),
+            (
+                !later.deny.is_empty(),
+                "--deny",
+                "refusing single identities is not in this release",
+                "leave it out, and let a firewall keep that host from the port",
+            ),
+            (
+                later.metrics.is_some(),
+                "--metrics",
+                "Prometheus metrics are not in this release",
+                "leave it out, and read GET /status on the control socket",
+            ),
+        ];
+        match refusals.into_iter().find(|(given, ..)| *given) {
+            None => Ok(()),
+            Some((_, flag, why, remedy)) => Err(Failure::usage(
+                format!("{flag} cannot be honoured"),
+                why,
+                remedy,
+            )),
+        }
+    }
+
+    /// The peers given, as targets.
+    pub fn targets(&self) -> Vec<Target> {
+        self.peers
+            .iter()
+            .filter_map(|peer| peer.parse().ok())
+            .collect()
+    }
+
+    /// The most verbose level that is logged.
+    pub fn level(&self) -> tracing::Level {
+        if self.debug {
+            return tracing::Level::TRACE;
+        }
+        self.log.parse().unwrap_or(tracing::Level::INFO)
+    }
+}
+
+/// Flags of later releases: known, and refused by [`Options::check`].
+#[derive(Clone, clap::Args)]
+struct Later {
+    #[arg(long, env = "WEAVE_PCAP", hide = true, value_name = "IFACE")]
+    pcap: Option<String>,
+    #[arg(long, env = "WEAVE_ADDRESS", hide = true, value_name = "CIDR")]
+    address: Option<String>,
+    #[arg(
+        long,
+        env = "WEAVE_PASSWORD",
+        hide = true,
+        hide_env_values = true,
+        value_name = "TEXT"
+    )]
+    password: Option<String>,
+    #[arg(long, env = "WEAVE_PASSWORD_FILE", hide = true, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    #[arg(long, env = "WEAVE_DENY", hide = true, value_name = "KEY")]
+    deny: Vec<String>,
+    #[arg(long, env = "WEAVE_METRICS", hide = true, value_name = "ADDR")]
+    metrics: Option<String>,
+}
+
+/// Says nothing: one of the fields is a secret.
+impl std::fmt::Debug for Later {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Later")
+    }
+}
+
+/// The default port: what Weave has always used.
+pub(crate) const PORT: u16 = 6783;
+/// Where the router keeps its identity.
+const STATE_DIR: &str = "/var/lib/weave";
+/// Where the router's control API listens unless told otherwise.
+pub const CONTROL: &str = "/run/weave/weave.sock";
+
+/// Bytes of a name or nickname: what a record carries.
+const LABEL_BYTES_MAX: usize = 64;
+/// Bytes of a device's name: the kernel's `IFNAMSIZ` less its final zero.
+pub(crate) const DEVICE_NAME_BYTES_MAX: usize = 15;
+/// The smallest MTU of IPv4 hosts that one can rely on (RFC 791: every host takes 576).
+const MTU_BYTES_MIN: u16 = 576;
+/// The largest frame of a UDP datagram: 65,507 bytes of payload (RFC 768 in IPv4) less relay envelope 16,
+/// header 12, entry 4, Ethernet 14 and tag 16.
+const MTU_BYTES_MAX: u16 = 65_445;
+
+const EXAMPLES: &str = "\
+Examples:
+  weave-router                             the first host: waits for others to connect
+  weave-router 192.0.2.1                   joins the mesh of which that host is part
+  weave-router --no-port [2001:db8::1]     a relay without containers
+  weave-router --port 7000 --bridge blue --state-dir /var/lib/blue --control /run/blue.sock host:7000
+                                           a second network on the same hosts
+
+Each flag has an environment variable: WEAVE_PORT for --port, WEAVE_NO_DISCOVERY=1 for --no-discovery,
+WEAVE_PEERS=192.0.2.1,192.0.2.2 for the peers. See what the router does with: weave status";
+
+fn label(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if text.len() > LABEL_BYTES_MAX {
+        return Err(format!(
+            "it has {} bytes, more than {LABEL_BYTES_MAX}",
+            text.len()
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("it holds a control character".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a port from 1 to 65535".to_owned()),
+        Ok(port) => Ok(port),
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    // In brackets as in URLs, too.
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse()
+        .map_err(|_| "not an IPv4 or IPv6 address of this host".to_owned())
+}
+
+fn device_name(text: &str) -> Result<String, String> {
+    if text.len() > DEVICE_NAME_BYTES_MAX {
+        return Err(format!(
+            "a network device's name has at most {DEVICE_NAME_BYTES_MAX} bytes, this has {}",
+            text.len()
+        ));
+    }
+    let bad = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control();
+    if text.is_empty() || text == "." || text == ".." || text.contains(bad) {
+        return Err("no name for a network device".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn mtu(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(mtu @ MTU_BYTES_MIN..=MTU_BYTES_MAX) => Ok(mtu),
+        _ => Err(format!(
+            "not a number of bytes from {MTU_BYTES_MIN} to {MTU_BYTES_MAX}"
+        )),
+    }
+}
+
+fn conn_limit(text: &str) -> Result<usize, String> {
+    text.parse()
+        .map_err(|_| "not a number of connections (0 for any number)".to_owned())
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    match text {
+        "error" | "warn" | "info" | "debug" | "trace" => Ok(text.to_owned()),
+        _ => Err("not one of error, warn, info, debug, trace".to_owned()),
+    }
+}
+
+fn peer(text: &str) -> Result<String, String> {
+    match text.parse::<Target>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

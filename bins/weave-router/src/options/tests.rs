@@ -1,0 +1,113 @@
+use clap::CommandFactory;
+
+use super::*;
+use crate::usage_line;
+
+fn parse(args: &[&str]) -> Result<Options, String> {
+    Options::try_parse_from([&["weave-router"], args].concat())
+        .map_err(|error| usage_line("weave-router", &error))
+}
+
+#[test]
+fn the_definition_is_sound_and_every_flag_has_a_variable() {
+    let command = Options::command();
+    command.clone().debug_assert();
+    for argument in command.get_arguments() {
+        let id = argument.get_id().as_str();
+        assert!(
+            argument.get_env().is_some(),
+            "{id} has no environment variable"
+        );
+    }
+}
+
+#[test]
+fn without_flags_the_defaults_are_those_of_the_manual() {
+    let options = parse(&[]).unwrap();
+    assert_eq!(options.port, 6783);
+    assert_eq!(options.network, "weave");
+    assert_eq!(options.bridge, "weave");
+    assert_eq!(options.conn_limit, 32);
+    assert_eq!(options.state_dir.to_str(), Some("/var/lib/weave"));
+    assert_eq!(options.control.to_str(), Some("/run/weave/weave.sock"));
+    assert_eq!(options.level(), tracing::Level::INFO);
+    options.check().unwrap();
+}
+
+#[test]
+fn peers_come_as_names_and_addresses_with_and_without_a_port() {
+    let options = parse(&[
+        "192.0.2.1",
+        "host.example:7000",
+        "[2001:db8::1]:6783",
+        "[::1]",
+    ])
+    .unwrap();
+    assert_eq!(options.targets().len(), 4);
+}
+
+#[test]
+fn bad_values_are_refused_in_one_line_that_says_why() {
+    let long = "x".repeat(65);
+    for (args, wanted) in [
+        (vec!["--port", "0"], "not a port from 1 to 65535"),
+        (vec!["--port", "65536"], "not a port from 1 to 65535"),
+        (
+            vec!["--mtu", "100"],
+            "not a number of bytes from 576 to 65445",
+        ),
+        (
+            vec!["--mtu", "65500"],
+            "not a number of bytes from 576 to 65445",
+        ),
+        (
+            vec!["--bridge", "a-name-of-16-byt"],
+            "has at most 15 bytes, this has 16",
+        ),
+        (vec!["--bridge", "a/b"], "no name for a network device"),
+        (vec!["--tap", "a b"], "no name for a network device"),
+        (vec!["--tap", "t", "--no-port"], "cannot be used with"),
+        (vec!["--bridge", "b", "--tap", "t"], "cannot be used with"),
+        (vec!["--listen", "here"], "not an IPv4 or IPv6 address"),
+        (vec!["--name", ""], "it is empty"),
+        (vec!["--name", &long], "it has 65 bytes, more than 64"),
+        (
+            vec!["--nickname", "a\u{7}b"],
+            "it holds a control character",
+        ),
+        (
+            vec!["--log", "loud"],
+            "not one of error, warn, info, debug, trace",
+        ),
+        (vec!["--conn-limit", "many"], "not a number of connections"),
+        (vec!["--hub"], "unexpected argument '--hub'"),
+        (vec!["host:port"], "PEER"),
+        (vec!["host:99999"], "PEER"),
+    ] {
+        let line = parse(&args).unwrap_err();
+        assert!(line.contains(wanted), "{args:?}: {line}");
+        assert!(!line.contains('\n'), "{line}");
+        assert!(line.contains("--help"), "{line}");
+    }
+}
+
+#[test]
+fn flags_of_later_releases_are_refused_by_name_and_keep_their_values_to_themselves() {
+    for (args, flag) in [
+        (["--pcap", "eth0"], "--pcap"),
+        (["--address", "10.0.0.1/24"], "--address"),
+        (["--password", "hunter2"], "--password"),
+        (["--password-file", "/etc/secret"], "--password-file"),
+        (["--deny", "0123"], "--deny"),
+        (["--metrics", "127.0.0.1:1"], "--metrics"),
+    ] {
+        let options = parse(&args).unwrap();
+        let line = options.check().unwrap_err().to_string();
+        assert!(line.starts_with(flag), "{line}");
+        assert!(line.contains("not in this release"), "{line}");
+        assert!(!line.contains(args[1]), "{line}");
+        assert!(!format!("{options:?}").contains(args[1]), "{options:?}");
+        let json = serde_json::to_string(&options).unwrap();
+        assert!(!json.contains(args[1]), "{json}");
+    }
+}

@@ -1,0 +1,186 @@
+//! The frame port: a TAP, on a bridge or on its own, set up by netlink.
+
+use weave_io::host::{self, Ensured, Netlink};
+use weave_io::{Tap, TapConfig, TapError};
+
+use crate::failure::words;
+use crate::options::DEVICE_NAME_BYTES_MAX;
+use crate::{Failure, Options};
+
+/// Where frames come from and go to, as the options ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PortKind {
+    /// A TAP of this name on a bridge.
+    Bridge {
+        /// The bridge.
+        bridge: String,
+        /// The TAP.
+        tap: String,
+    },
+    /// A TAP of this name, on no bridge.
+    Tap(String),
+    /// Nowhere: a pure relay.
+    None,
+}
+
+impl PortKind {
+    /// What the options ask for.
+    pub(crate) fn of(options: &Options) -> Self {
+        if options.no_port {
+            return Self::None;
+        }
+        match &options.tap {
+            Some(tap) => Self::Tap(tap.clone()),
+            None => Self::Bridge {
+                bridge: options.bridge.clone(),
+                tap: tap_name(&options.bridge),
+            },
+        }
+    }
+
+    /// In words, for status; none for a pure relay.
+    pub(crate) fn words(&self) -> Option<String> {
+        match self {
+            Self::Bridge { bridge, tap } => Some(format!("tap {tap} on bridge {bridge}")),
+            Self::Tap(tap) => Some(format!("tap {tap}")),
+            Self::None => None,
+        }
+    }
+
+    /// The devices that belong to the overlay.
+    pub(crate) fn devices(&self) -> Vec<&str> {
+        match self {
+            Self::Bridge { bridge, tap } => vec![bridge, tap],
+            Self::Tap(tap) => vec![tap],
+            Self::None => Vec::new(),
+        }
+    }
+
+    /// Makes the device: bridge first, then the TAP as its port, up. Nothing but the bridge is left behind by a
+    /// failure.
+    ///
+    /// # Errors
+    /// What the system refused, and what to do.
+    pub(crate) fn open(&self, mtu_bytes: u16) -> Result<Option<Tap>, Failure> {
+        let (bridge, name) = match self {
+            Self::None => return Ok(None),
+            Self::Tap(name) => (None, name),
+            Self::Bridge { bridge, tap } => (Some(bridge), tap),
+        };
+        // First of all, because it needs the same right as all the rest and says so best.
+        let tap = Tap::open(TapConfig {
+            name: name.clone(),
+            offload: true,
+        })
+        .map_err(|error| tap_failure(name, &error))?;
+        let plumbing = Netlink::open().and_then(|netlink| {
+            match bridge {
+                Some(bridge) => {
+                    if netlink.ensure_bridge(bridge, None)? == Ensured::Created {
+                        tracing::info!("made the bridge {bridge}");
+                    }
+                    netlink.attach(bridge, name)?;
+                    netlink.configure_tap_port(name, TAP_MTU_BYTES)?;
+                    // The host's own packets, when it has an address on the bridge, are no larger than a
+                    // container's.
+                    netlink.set_mtu(bridge, mtu_bytes.into())?;
+                }
+                None => {
+                    netlink.set_mtu(name, mtu_bytes.into())?;
+                    netlink.set_up(name)?;
+                }
+            }
+            Ok(())
+        });
+        match plumbing {
+            Ok(()) => Ok(Some(tap)),
+            Err(error) => Err(plumbing_failure(bridge.unwrap_or(name), &error)),
+        }
+    }
+}
+
+/// The TAP's MTU on a bridge: a super-frame's 65,535 bytes less its Ethernet header; the bridge drops a larger
+/// frame in silence.
+const TAP_MTU_BYTES: u32 = 65_521;
+
+/// The name of the TAP on `bridge`: the bridge's with `-tap` behind it, where that fits in the 15 bytes of a
+/// device's name; else the start of it and a checksum, so that it is still the bridge's own.
+pub(crate) fn tap_name(bridge: &str) -> String {
+    const SUFFIX: &str = "-tap";
+    if bridge.len() + SUFFIX.len() <= DEVICE_NAME_BYTES_MAX {
+        return format!("{bridge}{SUFFIX}");
+    }
+    let mut start = 4;
+    while !bridge.is_char_boundary(start) {
+        start -= 1;
+    }
+    // FNV-1a, folded to 24 bits: six digits, which with the start, a dash and the suffix make 15.
+    let hash = bridge.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    let folded = (hash ^ (hash >> 24)) & 0x00ff_ffff;
+    format!("{}-{folded:06x}{SUFFIX}", &bridge[..start])
+}
+
+fn tap_failure(name: &str, error: &TapError) -> Failure {
+    let what = format!("cannot make the TAP {name}");
+    match error {
+        TapError::NoDriver => Failure::new(
+            what,
+            "there is no /dev/net/tun",
+            "load the kernel module (modprobe tun), give the container --device /dev/net/tun, or relay only with --no-port",
+        ),
+        TapError::NotPermitted(_) => Failure::new(
+            what,
+            "it needs the right CAP_NET_ADMIN",
+            "run it as root, or as a container with --cap-add NET_ADMIN, or relay only with --no-port",
+        ),
+        TapError::NameTaken(_) => Failure::new(
+            what,
+            "there is a network device of that name already, another router's perhaps",
+            "stop that one, or choose another --bridge or --tap",
+        ),
+        other => {
+            let source = std::error::Error::source(other)
+                .and_then(|source| source.downcast_ref::<std::io::Error>());
+            let why = source.map_or_else(|| other.to_string(), words);
+            Failure::new(what, why, "choose another --bridge or --tap")
+        }
+    }
+}
+
+fn plumbing_failure(device: &str, error: &host::Error) -> Failure {
+    let remedy = match error {
+        host::Error::NotABridge { .. } => "choose another --bridge, or remove that device",
+        host::Error::Refused { reason, .. } if reason.is_permission() => {
+            "run it as root, or as a container with --cap-add NET_ADMIN, or relay only with --no-port"
+        }
+        _ => "choose another --bridge or --tap, or relay only with --no-port",
+    };
+    Failure::new(format!("cannot set up {device}"), error.to_string(), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_taps_name_is_its_bridges_and_fits() {
+        assert_eq!(tap_name("weave"), "weave-tap");
+        assert_eq!(tap_name("elevenbytes"), "elevenbytes-tap");
+        let long: BTreeSet<String> = (0..1000)
+            .map(|n| tap_name(&format!("customer-{n:05}")))
+            .collect();
+        assert_eq!(long.len(), 1000);
+        for name in long
+            .iter()
+            .cloned()
+            .chain([tap_name("äöüäöüä"), tap_name("abcäöüäöüx")])
+        {
+            assert!(name.len() <= DEVICE_NAME_BYTES_MAX, "{name}");
+            assert!(name.ends_with("-tap"), "{name}");
+        }
+    }
+}

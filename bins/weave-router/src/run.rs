@@ -1,0 +1,249 @@
+//! Puts a router together out of its options, runs it, and takes it apart again.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{SignalKind, signal};
+use weave_core::Config;
+use weave_crypto::NetworkId;
+use weave_io::{FramePort, RunConfig, Running, StartError, StateDir, StateError};
+use weave_mesh::MeshConfig;
+
+use crate::control::{self, Api, VERSION};
+use crate::port::PortKind;
+use crate::socket::ControlSocket;
+use crate::underlay::{Underlay, local_addresses};
+use crate::{Failure, Options, log, report, words};
+
+/// Runs a router until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting, or from going on.
+pub(crate) fn run(options: Options) -> Result<(), Failure> {
+    options.check()?;
+    log::start(options.level());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("cannot start", words(&error), ""))?;
+    let result = runtime.block_on(serve(options));
+    // A look-up of local addresses or a name may hang on a thread of the runtime: it is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(options: Options) -> Result<(), Failure> {
+    // From here on a signal waits for its turn, so that no start is left half done.
+    let signals =
+        Signals::new().map_err(|error| Failure::new("cannot start", words(&error), ""))?;
+    let options = Arc::new(options);
+    // In the order in which each is refused most plainly, and the TAP, which others could see, last.
+    let state = StateDir::open(&options.state_dir).map_err(|error| state_failure(&error))?;
+    let (socket, listener) = ControlSocket::bind(&options.control)?;
+    let listener = tokio::net::UnixListener::from_std(listener)
+        .map_err(|error| Failure::new("cannot make the control socket", words(&error), ""))?;
+    let kind = PortKind::of(&options);
+    let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
+    let running = start(&options, state, &kind, &underlay)?;
+    announce(&options, &running, &kind);
+
+    let api = Api {
+        handle: running.handle(),
+        options: Arc::clone(&options),
+        underlay,
+    };
+    let api = tokio::spawn(control::serve(listener, api));
+    let result = until_the_end(running, signals).await;
+    api.abort();
+    drop(socket);
+    result
+}
+
+/// Starts the router itself.
+fn start(
+    options: &Options,
+    state: StateDir,
+    kind: &PortKind,
+    underlay: &Underlay,
+) -> Result<Running, Failure> {
+    let identity = Arc::new(state.identity().map_err(|error| state_failure(&error))?);
+    // With --no-discovery only the peers named are dialled, those known before are not.
+    let rejoin = if options.no_discovery {
+        Vec::new()
+    } else {
+        state.peers().map_err(|error| state_failure(&error))?
+    };
+    // A clock before 1970 is as good as one at 1970: the boot id grows all the same.
+    let unix_time = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let boot_id = state
+        .next_boot_id(unix_time)
+        .map_err(|error| state_failure(&error))?;
+    let mtu_bytes = options
+        .mtu
+        .unwrap_or_else(|| underlay.container_mtu_bytes());
+    let listen = SocketAddr::new(
+        options.listen.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        options.port,
+    );
+    let nickname = options
+        .nickname
+        .clone()
+        .or_else(report::host_name)
+        .unwrap_or_default();
+    let tap = kind.open(mtu_bytes)?;
+    let port = tap
+        .map(FramePort::with_descriptor)
+        .transpose()
+        .map_err(|error| Failure::new("cannot use the TAP", words(&error), ""))?;
+    let own_devices: Vec<String> = kind.devices().into_iter().map(str::to_owned).collect();
+    weave_io::start(RunConfig {
+        router: Config {
+            mesh: MeshConfig {
+                network: NetworkId::from_name(&options.network),
+                name: options.name.clone(),
+                nickname,
+                listen_port: options.port,
+                targets: options.targets(),
+                discovery: !options.no_discovery,
+                conn_limit: options.conn_limit,
+                aes: has_fast_aes(),
+                rejoin,
+            },
+            network_name: options.network.clone(),
+            version: VERSION.to_owned(),
+            frame_port: kind.words(),
+            underlay_mtu_bytes: underlay.mtu_bytes,
+            mtu_bytes,
+        },
+        identity,
+        boot_id,
+        listen,
+        port,
+        state: Some(state),
+        local_addresses: Box::new(move || local_addresses(&own_devices)),
+    })
+    .map_err(|error| start_failure(options, &error))
+}
+
+fn announce(options: &Options, running: &Running, kind: &PortKind) {
+    let frames = kind.words().unwrap_or_else(|| "no frame port".to_owned());
+    tracing::info!(
+        "weave-router {VERSION} listens on {} (TCP and UDP), network {}, {frames}, control socket {}",
+        running.address(),
+        options.network,
+        options.control.display()
+    );
+    tracing::warn!("there is no password: whoever reaches the port can join the network");
+}
+
+/// Waits for a signal, then for the goodbyes; or for the router's own end.
+async fn until_the_end(running: Running, mut signals: Signals) -> Result<(), Failure> {
+    let handle = running.handle();
+    let mut ended = std::pin::pin!(running.wait());
+    let ended = tokio::select! {
+        ended = &mut ended => ended,
+        name = signals.next() => {
+            tracing::info!("ends on {name}");
+            let goodbye = async {
+                // One that has ended already needs no goodbye.
+                let _ = handle.shutdown().await;
+                (&mut ended).await
+            };
+            match tokio::time::timeout(GOODBYE, goodbye).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    tracing::warn!("ends without having said goodbye to all peers");
+                    // The system takes the TAP and the sockets back with the process.
+                    return Ok(());
+                }
+            }
+        }
+    };
+    ended.map_err(|error| Failure::new("stopped", chain(&error), "see its log; start it again"))
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// How long an end on request may take in all, goodbyes included.
+const GOODBYE: Duration = Duration::from_millis(1500);
+
+/// Whether the processor has AES instructions; without, ChaCha20 is the faster cipher.
+fn has_fast_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}
+
+fn state_failure(error: &StateError) -> Failure {
+    Failure::new(
+        "cannot use the state folder",
+        chain(error),
+        "run it as root, or give another folder with --state-dir",
+    )
+}
+
+fn start_failure(options: &Options, error: &StartError) -> Failure {
+    let StartError::Listen { source, .. } = error else {
+        return Failure::new("cannot start", chain(error), "");
+    };
+    let port = options.port;
+    let (what, remedy) = match options.listen {
+        Some(address) => (
+            format!("cannot listen on {address} port {port} (TCP and UDP)"),
+            "give an address of this host with --listen, or a port that is free with --port",
+        ),
+        None => (
+            format!("cannot listen on port {port} (TCP and UDP)"),
+            "stop what uses it, another router perhaps, or give another one with --port",
+        ),
+    };
+    Failure::new(what, words(source), remedy)
+}
+
+/// An error and what caused it, in words.
+fn chain(error: &dyn Error) -> String {
+    let own = |error: &dyn Error, io: Option<&io::Error>| match io {
+        Some(io) => words(io),
+        None => error.to_string(),
+    };
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = own(cause, cause.downcast_ref::<io::Error>());
+        // Errors that only pass another on repeat its words.
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = cause.source();
+    }
+    text
+}

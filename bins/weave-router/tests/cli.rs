@@ -1,0 +1,99 @@
+//! The daemon's command line as a user meets it, without any right: what it refuses, and how it says so.
+
+use std::process::{Command, Output, Stdio};
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for (flag, wanted) in [
+        ("--help", "--no-discovery"),
+        ("--help", "Examples:"),
+        ("--version", env!("CARGO_PKG_VERSION")),
+    ] {
+        let output = router(&[flag], &[]);
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains(wanted));
+        assert!(output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_command_line_that_cannot_be_is_refused_in_one_line() {
+    for (flags, wanted) in [
+        (vec!["--hub"], "--hub"),
+        (vec!["--port=0"], "not a port"),
+        (vec!["--mtu=1"], "not a number of bytes"),
+        (vec!["--bridge=a-name-of-16-byt"], "at most 15 bytes"),
+        (vec!["--tap=t", "--no-port"], "cannot be used with"),
+        (vec!["host:port"], "PEER"),
+        (vec!["[::1"], "PEER"),
+    ] {
+        refused(&router(&flags, &[]), 2, wanted);
+    }
+}
+
+#[test]
+fn what_a_later_release_brings_is_refused_by_flag_and_by_variable() {
+    for (flag, variable) in [
+        ("--pcap", "WEAVE_PCAP"),
+        ("--address", "WEAVE_ADDRESS"),
+        ("--password", "WEAVE_PASSWORD"),
+        ("--password-file", "WEAVE_PASSWORD_FILE"),
+        ("--deny", "WEAVE_DENY"),
+        ("--metrics", "WEAVE_METRICS"),
+    ] {
+        for output in [
+            router(&[flag, "secret"], &[]),
+            router(&[], &[(variable, "secret")]),
+        ] {
+            refused(&output, 2, flag);
+            refused(&output, 2, "not in this release");
+        }
+    }
+}
+
+#[test]
+fn a_variable_counts_and_the_flag_wins() {
+    refused(&router(&[], &[("WEAVE_PORT", "none")]), 2, "--port");
+    refused(&router(&["--hub"], &[("WEAVE_NO_PORT", "1")]), 2, "--hub");
+    // The variable is not even looked at.
+    refused(
+        &router(&["--port=7000", "--hub"], &[("WEAVE_PORT", "none")]),
+        2,
+        "--hub",
+    );
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_is_named() {
+    // Nobody can make a folder there, not even root.
+    let output = router(&["--state-dir=/proc/weave", "--no-port"], &[]);
+    refused(&output, 1, "/proc/weave");
+}
+
+fn router(flags: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weave-router"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("WEAVE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(flags)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// It gave up with this exit code, and one line that holds `wanted`.
+fn refused(output: &Output, code: i32, wanted: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.starts_with("weave-router: "), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(wanted), "{said}");
+    for never in ["os error", "panicked", "secret"] {
+        assert!(!said.contains(never), "{said}");
+    }
+    assert!(output.stdout.is_empty());
+}

@@ -1,0 +1,353 @@
+//! The tool's command line, and what each command does.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use serde::Deserialize;
+use serde_json::Value;
+use weave_core::Status;
+use weave_mesh::Target;
+use weave_router::{CONTROL, Failure, is_answer, usage_line, words};
+
+use crate::client::{Client, ClientError};
+use crate::output::Output;
+use crate::render::{self, Section};
+
+/// Runs the tool on a command line, the program's name first, and says how it ended.
+pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) if is_answer(&error) => {
+            let _ = write!(std::io::stdout(), "{error}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            complain(&Failure::usage(
+                "no command given",
+                "",
+                "'weave --help' lists what there is",
+            ));
+            return ExitCode::from(2);
+        }
+        Err(error) => {
+            let line = usage_line("weave", &error);
+            complain(&Failure::usage(line, "", ""));
+            return ExitCode::from(2);
+        }
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            complain(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+/// Puts containers of several hosts on one virtual Ethernet switch.
+#[derive(Debug, Parser)]
+#[command(name = "weave", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    /// Unix socket of the router's control API
+    #[arg(long, global = true, env = "WEAVE_CONTROL", hide_env = true, value_name = "PATH", default_value = CONTROL)]
+    control: PathBuf,
+
+    /// The router's state folder, for commands that start one
+    #[arg(
+        long,
+        global = true,
+        env = "WEAVE_STATE_DIR",
+        hide_env = true,
+        value_name = "DIR"
+    )]
+    state_dir: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says how the router and its mesh are; exits 0 when healthy, 3 when degraded, 4 when not running
+    Status(StatusArgs),
+    /// Tells the router to connect to a peer, and to stay connected
+    Connect(PeerArgs),
+    /// Tells the router to connect to a peer no more
+    Forget(PeerArgs),
+    /// Prints everything there is to know about the router as one JSON document, without secrets
+    Report,
+    /// Prints the version of this tool and of the running router
+    Version {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The router daemon itself
+    #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
+    Router {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Show this part only
+    #[arg(value_enum)]
+    section: Option<Section>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Show it anew each second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Debug, Args)]
+struct PeerArgs {
+    /// The peer, as HOST[:PORT]
+    peer: String,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  weave status                  is all well, and who is there?
+  weave status routes --watch   how frames travel, each second
+  weave connect 192.0.2.7       meet one more host
+  weave report > report.json    everything, for somebody who helps
+
+Colours are left out where NO_COLOR is set or stdout is no terminal.";
+
+/// Exit codes of `weave status`.
+const DEGRADED: u8 = 3;
+const NOT_RUNNING: u8 = 4;
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let output = Output::new();
+    let client = Client::new(&cli.control);
+    match cli.command {
+        Command::Router { args } => Ok(router(cli.control, cli.state_dir, args)),
+        Command::Status(args) => in_runtime(async move {
+            if args.watch {
+                watch(&client, &args, output).await
+            } else {
+                let (text, code) = status(&client, &args, output).await?;
+                output.line(&text)?;
+                Ok(code)
+            }
+        }),
+        Command::Connect(args) => in_runtime(async move {
+            let target = target(&args.peer)?;
+            client.post("/connect", "peer", &target).await?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::Forget(args) => in_runtime(async move {
+            let target = target(&args.peer)?;
+            client.post("/forget", "peer", &target).await?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::Report => in_runtime(async move {
+            let report: Value = client.get("/report").await?;
+            output.line(&pretty(&report))?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::Version { json } => in_runtime(async move {
+            version(&client, json, output).await?;
+            Ok(ExitCode::SUCCESS)
+        }),
+    }
+}
+
+/// The daemon, with the flags given before its name handed on.
+fn router(control: PathBuf, state_dir: Option<PathBuf>, args: Vec<OsString>) -> ExitCode {
+    let mut all: Vec<OsString> = vec!["weave router".into()];
+    // A default is the router's own too; one given again in `args` would be given twice.
+    let given = |flag: &str| {
+        args.iter().any(|arg| {
+            let bytes = arg.as_encoded_bytes();
+            bytes == flag.as_bytes()
+                || bytes
+                    .strip_prefix(flag.as_bytes())
+                    .is_some_and(|rest| rest.starts_with(b"="))
+        })
+    };
+    if !given("--control") {
+        all.extend(["--control".into(), control.into()]);
+    }
+    if let Some(folder) = state_dir
+        && !given("--state-dir")
+    {
+        all.extend(["--state-dir".into(), folder.into()]);
+    }
+    all.extend(args);
+    weave_router::main_with(all)
+}
+
+async fn status(
+    client: &Client,
+    args: &StatusArgs,
+    output: Output,
+) -> Result<(String, ExitCode), Failure> {
+    // As it came: fields that this tool does not know stay in.
+    let document: Value = match client.get("/status").await {
+        Ok(document) => document,
+        Err(ClientError::NotRunning(failure)) if args.json => {
+            let json = serde_json::json!({ "running": false, "error": failure.to_string() });
+            return Ok((json.to_string(), ExitCode::from(NOT_RUNNING)));
+        }
+        Err(ClientError::NotRunning(failure)) => {
+            let text = output.paint().bad(&failure.to_string());
+            return Ok((text, ExitCode::from(NOT_RUNNING)));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let status = Status::deserialize(&document).map_err(|error| {
+        Failure::new(
+            "cannot read the router's status",
+            error.to_string(),
+            "use the tool and the router of one version",
+        )
+    })?;
+    let code = if status.verdict().healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DEGRADED)
+    };
+    let text = match (args.json, args.section) {
+        (false, section) => render::status(&status, section, output.paint()),
+        (true, section) => {
+            let part = section.and_then(|section| document.get(section.name()));
+            let part = part.unwrap_or(&document);
+            if args.watch {
+                part.to_string()
+            } else {
+                pretty(part)
+            }
+        }
+    };
+    Ok((text, code))
+}
+
+async fn watch(client: &Client, args: &StatusArgs, output: Output) -> Result<ExitCode, Failure> {
+    if !args.json {
+        output.clear()?;
+    }
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = second.tick() => {}
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+        }
+        let (text, _) = status(client, args, output).await?;
+        if args.json {
+            output.line(&text)?;
+        } else {
+            output.redraw(&text)?;
+        }
+    }
+}
+
+async fn version(client: &Client, json: bool, output: Output) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: String,
+    }
+    let tool = env!("CARGO_PKG_VERSION");
+    let router = match client.get::<Version>("/version").await {
+        Ok(answer) => Some(answer.version),
+        Err(ClientError::NotRunning(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    if json {
+        return output.line(&serde_json::json!({ "tool": tool, "router": router }).to_string());
+    }
+    let mut text = format!("weave {tool}\n");
+    match router {
+        None => text.push_str("router not running\n"),
+        Some(router) => {
+            text.push_str(&format!("router {router}\n"));
+            if router != tool {
+                let line = "! they differ: restart the router with the version that is installed";
+                text.push_str(&output.paint().bad(line));
+            }
+        }
+    }
+    output.line(&text)
+}
+
+fn target(peer: &str) -> Result<String, Failure> {
+    match peer.parse::<Target>() {
+        Ok(target) => Ok(target.to_string()),
+        Err(error) => Err(Failure::usage(
+            format!("{peer:?} is no peer"),
+            error.to_string(),
+            "give HOST, HOST:PORT or [IPV6]:PORT",
+        )),
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+}
+
+fn in_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("cannot start", words(&error), ""))?;
+    runtime.block_on(work)
+}
+
+fn complain(failure: &Failure) {
+    // Nowhere is left to complain when stderr fails.
+    let _ = writeln!(std::io::stderr(), "weave: {failure}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_peer_is_checked_before_the_router_is_asked() {
+        assert_eq!(target("host").unwrap(), "host:6783");
+        assert_eq!(target("[::1]:7").unwrap(), "[::1]:7");
+        let line = target("host:port").unwrap_err().to_string();
+        assert!(line.contains("is no peer"), "{line}");
+    }
+
+    #[test]
+    fn the_router_gets_its_own_arguments_untouched() {
+        let cli = Cli::try_parse_from([
+            "weave",
+            "--state-dir",
+            "/s",
+            "router",
+            "--port",
+            "7000",
+            "--control",
+            "/c",
+            "peer",
+        ])
+        .unwrap();
+        let Command::Router { args } = cli.command else {
+            panic!("not the router");
+        };
+        assert_eq!(cli.state_dir.as_deref(), Some("/s".as_ref()));
+        assert!(
+            args.contains(&"--port".into()) && args.contains(&"peer".into()),
+            "{args:?}"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! The tool's side of the control API: HTTP over the router's Unix socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use weave_router::{Failure, words};
+
+/// Asks the router behind one socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum ClientError {
+    /// No router listens at the socket.
+    NotRunning(Failure),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::NotRunning(failure) | ClientError::Failed(failure) => failure,
+        }
+    }
+}
+
+impl Client {
+    /// For the router that listens at `socket`.
+    pub(crate) fn new(socket: &Path) -> Self {
+        Self {
+            socket: socket.to_owned(),
+        }
+    }
+
+    /// `GET path`, and the answer's JSON.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let answer = self.ask(Method::GET, path, Bytes::new()).await?;
+        serde_json::from_slice(&answer).map_err(|error| {
+            self.failed(
+                format!("its answer is not understood ({error})"),
+                "use the tool and the router of one version",
+            )
+        })
+    }
+
+    /// `POST path` with a JSON object of one field.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        field: &str,
+        value: &str,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::json!({ field: value }).to_string();
+        self.ask(Method::POST, path, body.into()).await.map(drop)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        match tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.failed(
+                format!("it does not answer within {} s", PATIENCE.as_secs()),
+                "see its log",
+            )),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let broken = |error: hyper::Error| {
+            self.failed(format!("the connection broke ({error})"), "see its log")
+        };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "weave")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.failed(error.to_string(), ""))?;
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(broken)?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+                .collect()
+                .await
+                .map_err(|error| {
+                    self.failed(
+                        format!("its answer cannot be read ({error})"),
+                        "see its log",
+                    )
+                })?
+                .to_bytes();
+            Ok((status, body))
+        };
+        // The connection's own future moves the bytes; it ends when the sender is gone.
+        let mut exchange = std::pin::pin!(exchange);
+        let (status, body) = tokio::select! {
+            answer = &mut exchange => answer?,
+            // What came before the end may still hold the answer.
+            _ = connection => exchange.await?,
+        };
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        let why = serde_json::from_slice::<Refusal>(&body)
+            .map_or_else(|_| format!("status {status}"), |refusal| refusal.error);
+        Err(ClientError::Failed(Failure::new(
+            "the router refuses",
+            why,
+            "",
+        )))
+    }
+
+    fn failed(&self, why: String, remedy: &str) -> ClientError {
+        ClientError::Failed(Failure::new(
+            format!("cannot ask the router at {}", self.socket.display()),
+            why,
+            remedy,
+        ))
+    }
+
+    fn unreachable(&self, error: &io::Error) -> ClientError {
+        let socket = self.socket.display();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning(Failure::new(
+                    "not running",
+                    format!("no router answers at {socket}"),
+                    "start one with: weave-router [PEER]..., or name its socket with --control PATH",
+                ))
+            }
+            io::ErrorKind::PermissionDenied => ClientError::Failed(Failure::new(
+                format!("cannot ask the router at {socket}"),
+                words(error),
+                "run it as the user that runs the router (root)",
+            )),
+            _ => self.failed(words(error), "name the router's socket with --control PATH"),
+        }
+    }
+}
+
+/// A refusal's body.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+/// The router answers within milliseconds; one that is stuck is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A status of 4,096 routers with 512 neighbours each would be larger, but no terminal shows it.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
