@@ -99,7 +99,7 @@ impl Host {
     pub(crate) fn container(&mut self, addresses: &[&str]) -> Container {
         self.containers += 1;
         let name = format!(
-            "{}{}",
+            "{}-c{}",
             self.namespace.name().expect("made by name"),
             self.containers
         );
