@@ -17,7 +17,9 @@ mod udp;
 mod wake;
 
 #[cfg(feature = "driver")]
-pub use driver::run::{Ended, FramePort, Handle, RunConfig, RunError, Running, StartError, start};
+pub use driver::run::{
+    Ended, FramePort, Handle, RunConfig, RunError, Running, Sockets, StartError, start,
+};
 #[cfg(any(feature = "driver", feature = "sim"))]
 pub use driver::{
     ControlLoop, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,

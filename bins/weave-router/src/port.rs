@@ -56,23 +56,38 @@ impl PortKind {
         }
     }
 
-    /// Makes the device: bridge first, then the TAP as its port, up. Nothing but the bridge is left behind by a
-    /// failure.
+    /// Makes the TAP, on no bridge yet, and looks whether there is a bridge in its way that is none. Nothing is left
+    /// behind when the TAP is dropped.
     ///
     /// # Errors
     /// What the system refused, and what to do.
-    pub(crate) fn open(&self, mtu_bytes: u16) -> Result<Option<Tap>, Failure> {
-        let (bridge, name) = match self {
-            Self::None => return Ok(None),
-            Self::Tap(name) => (None, name),
-            Self::Bridge { bridge, tap } => (Some(bridge), tap),
+    pub(crate) fn open(&self) -> Result<Option<Tap>, Failure> {
+        let Some((bridge, name)) = self.names() else {
+            return Ok(None);
         };
         // First of all, because it needs the same right as all the rest and says so best.
         let tap = Tap::open(TapConfig {
-            name: name.clone(),
+            name: name.to_owned(),
             offload: true,
         })
         .map_err(|error| tap_failure(name, &error))?;
+        if let Some(bridge) = bridge {
+            Netlink::open()
+                .and_then(|netlink| netlink.check_bridge(bridge))
+                .map_err(|error| plumbing_failure(bridge, &error))?;
+        }
+        Ok(Some(tap))
+    }
+
+    /// Makes the bridge if there is none, puts the TAP on it, and switches it on. Nothing but the bridge is left
+    /// behind by a failure, once the TAP is dropped.
+    ///
+    /// # Errors
+    /// What the system refused, and what to do.
+    pub(crate) fn connect(&self, mtu_bytes: u16) -> Result<(), Failure> {
+        let Some((bridge, name)) = self.names() else {
+            return Ok(());
+        };
         let plumbing = Netlink::open().and_then(|netlink| {
             match bridge {
                 Some(bridge) => {
@@ -92,9 +107,15 @@ impl PortKind {
             }
             Ok(())
         });
-        match plumbing {
-            Ok(()) => Ok(Some(tap)),
-            Err(error) => Err(plumbing_failure(bridge.unwrap_or(name), &error)),
+        plumbing.map_err(|error| plumbing_failure(bridge.unwrap_or(name), &error))
+    }
+
+    /// The bridge, if any, and the TAP.
+    fn names(&self) -> Option<(Option<&str>, &str)> {
+        match self {
+            Self::None => None,
+            Self::Tap(name) => Some((None, name)),
+            Self::Bridge { bridge, tap } => Some((Some(bridge), tap)),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use weave_core::Config;
-use weave_crypto::NetworkId;
-use weave_io::{FramePort, RunConfig, Running, StartError, StateDir, StateError};
+use weave_crypto::{Identity, NetworkId};
+use weave_io::{FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Tap};
 use weave_mesh::MeshConfig;
 
 use crate::control::{self, Api, VERSION};
@@ -40,14 +40,22 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let signals =
         Signals::new().map_err(|error| Failure::new("cannot start", words(&error), ""))?;
     let options = Arc::new(options);
-    // In the order in which each is refused most plainly, and the TAP, which others could see, last.
     let state = StateDir::open(&options.state_dir).map_err(|error| state_failure(&error))?;
-    let (socket, listener) = ControlSocket::bind(&options.control)?;
-    let listener = tokio::net::UnixListener::from_std(listener)
-        .map_err(|error| Failure::new("cannot make the control socket", words(&error), ""))?;
     let kind = PortKind::of(&options);
+    let resources = match Resources::acquire(&options, &state, &kind) {
+        Ok(resources) => resources,
+        Err(failure) => {
+            state.discard_if_new();
+            return Err(failure);
+        }
+    };
+    let Resources {
+        control,
+        listener,
+        router,
+    } = resources;
     let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
-    let running = start(&options, state, &kind, &underlay)?;
+    let running = start(&options, state, router, &kind, &underlay)?;
     announce(&options, &running, &kind);
 
     let api = Api {
@@ -58,45 +66,85 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let api = tokio::spawn(control::serve(listener, api));
     let result = until_the_end(running, signals).await;
     api.abort();
-    drop(socket);
+    drop(control);
     result
+}
+
+/// All that a start can be refused. It is asked for before anything is changed on the host, in the order in which
+/// each is refused most plainly, and given back by a drop.
+struct Resources {
+    control: ControlSocket,
+    listener: tokio::net::UnixListener,
+    router: RouterResources,
+}
+
+/// Those of them that the router itself takes.
+struct RouterResources {
+    sockets: Sockets,
+    tap: Option<Tap>,
+    identity: Arc<Identity>,
+    rejoin: Vec<SocketAddr>,
+    boot_id: u64,
+}
+
+impl Resources {
+    fn acquire(options: &Options, state: &StateDir, kind: &PortKind) -> Result<Self, Failure> {
+        let (control, listener) = ControlSocket::bind(&options.control)?;
+        let listener = tokio::net::UnixListener::from_std(listener)
+            .map_err(|error| Failure::new("cannot make the control socket", words(&error), ""))?;
+        let listen = SocketAddr::new(
+            options.listen.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            options.port,
+        );
+        let sockets = Sockets::bind(listen).map_err(|error| start_failure(options, &error))?;
+        let tap = kind.open()?;
+        let identity = Arc::new(state.identity().map_err(|error| state_failure(&error))?);
+        // With --no-discovery only the peers named are dialled, those known before are not.
+        let rejoin = if options.no_discovery {
+            Vec::new()
+        } else {
+            state.peers().map_err(|error| state_failure(&error))?
+        };
+        // A clock before 1970 is as good as one at 1970: the boot id grows all the same.
+        let unix_time = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let boot_id = state
+            .next_boot_id(unix_time)
+            .map_err(|error| state_failure(&error))?;
+        Ok(Self {
+            control,
+            listener,
+            router: RouterResources {
+                sockets,
+                tap,
+                identity,
+                rejoin,
+                boot_id,
+            },
+        })
+    }
 }
 
 /// Starts the router itself.
 fn start(
     options: &Options,
     state: StateDir,
+    resources: RouterResources,
     kind: &PortKind,
     underlay: &Underlay,
 ) -> Result<Running, Failure> {
-    let identity = Arc::new(state.identity().map_err(|error| state_failure(&error))?);
-    // With --no-discovery only the peers named are dialled, those known before are not.
-    let rejoin = if options.no_discovery {
-        Vec::new()
-    } else {
-        state.peers().map_err(|error| state_failure(&error))?
-    };
-    // A clock before 1970 is as good as one at 1970: the boot id grows all the same.
-    let unix_time = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let boot_id = state
-        .next_boot_id(unix_time)
-        .map_err(|error| state_failure(&error))?;
     let mtu_bytes = options
         .mtu
         .unwrap_or_else(|| underlay.container_mtu_bytes());
-    let listen = SocketAddr::new(
-        options.listen.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-        options.port,
-    );
     let nickname = options
         .nickname
         .clone()
         .or_else(report::host_name)
         .unwrap_or_default();
-    let tap = kind.open(mtu_bytes)?;
-    let port = tap
+    kind.connect(mtu_bytes)?;
+    let port = resources
+        .tap
         .map(FramePort::with_descriptor)
         .transpose()
         .map_err(|error| Failure::new("cannot use the TAP", words(&error), ""))?;
@@ -112,7 +160,7 @@ fn start(
                 discovery: !options.no_discovery,
                 conn_limit: options.conn_limit,
                 aes: has_fast_aes(),
-                rejoin,
+                rejoin: resources.rejoin,
             },
             network_name: options.network.clone(),
             version: VERSION.to_owned(),
@@ -120,9 +168,9 @@ fn start(
             underlay_mtu_bytes: underlay.mtu_bytes,
             mtu_bytes,
         },
-        identity,
-        boot_id,
-        listen,
+        identity: resources.identity,
+        boot_id: resources.boot_id,
+        sockets: resources.sockets,
         port,
         state: Some(state),
         local_addresses: Box::new(move || local_addresses(&own_devices)),
