@@ -2,6 +2,7 @@
 //!
 //! Everything follows from the seed: `cargo run -p weave-examples --example partition -- 7` prints the same story,
 //! to the microsecond, on every machine. Another seed is another story.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Duration;
 
