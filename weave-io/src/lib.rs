@@ -7,6 +7,8 @@ mod driver;
 #[cfg(feature = "host")]
 pub mod host;
 mod memory;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod state;
 #[cfg(feature = "tap")]
 mod tap;
