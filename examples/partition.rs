@@ -74,9 +74,13 @@ fn story(world: &mut World, title: &str, hosts: &[HostId; 4]) {
             .iter()
             .zip(["a", "b", "c", "d"])
             .filter(|(to, _)| *to != from)
-            .map(|(to, name)| match world.ping(*from, *to) {
-                Some(time) => format!("{name} in {} µs", time.as_micros()),
-                None => format!("{name} does not answer"),
+            .map(|(to, name)| {
+                // The hosts' stack, smoltcp, asks ARP at most once a second.
+                world.run_for(Duration::from_secs(1));
+                match world.ping(*from, *to) {
+                    Some(time) => format!("{name} in {} µs", time.as_micros()),
+                    None => format!("{name} does not answer"),
+                }
             })
             .collect();
         println!("  {name} pings {}", answers.join(", "));
