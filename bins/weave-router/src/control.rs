@@ -115,7 +115,7 @@ async fn no_such_method() -> Refusal {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PeerRequest {
-    /// HOST[:PORT].
+    /// HOST or HOST:PORT.
     peer: String,
 }
 

@@ -13,7 +13,7 @@ pub struct Failure {
     what: String,
     why: String,
     remedy: String,
-    usage: bool,
+    code: u8,
 }
 
 impl Failure {
@@ -23,7 +23,7 @@ impl Failure {
             what: what.into(),
             why: why.into(),
             remedy: remedy.into(),
-            usage: false,
+            code: 1,
         }
     }
 
@@ -34,14 +34,28 @@ impl Failure {
         remedy: impl Into<String>,
     ) -> Self {
         Self {
-            usage: true,
+            code: 2,
             ..Self::new(what, why, remedy)
         }
     }
 
-    /// 2 for a command line that asks for what cannot be, 1 for everything else.
+    /// Whoever read stdout went away, as in `weave status | head`: a reason to stop, though not to complain, and
+    /// exit code 0.
+    pub fn reader_gone() -> Self {
+        Self {
+            code: 0,
+            ..Self::new("nobody reads the output any more", "", "")
+        }
+    }
+
+    /// 2 for a command line that asks for what cannot be, 0 for a reader that went away, 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if self.usage { 2 } else { 1 })
+        ExitCode::from(self.code)
+    }
+
+    /// Whether it is worth a line on stderr.
+    pub fn is_worth_saying(&self) -> bool {
+        self.code != 0
     }
 }
 
@@ -130,6 +144,13 @@ mod tests {
             "cannot open it: there is none; make one"
         );
         assert_eq!(Failure::usage("no", "", "").to_string(), "no");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_not_complained_of() {
+        assert!(!Failure::reader_gone().is_worth_saying());
+        assert!(Failure::new("a", "b", "c").is_worth_saying());
+        assert!(Failure::usage("a", "b", "c").is_worth_saying());
     }
 
     #[test]

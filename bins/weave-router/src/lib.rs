@@ -4,6 +4,7 @@
 
 mod control;
 mod failure;
+mod frame_log;
 mod log;
 mod options;
 mod port;

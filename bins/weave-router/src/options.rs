@@ -79,11 +79,11 @@ pub struct Options {
     #[arg(long, env = "WEAVE_LOG", hide_env = true, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log: String,
 
-    /// Log every packet (the same as --log trace)
+    /// Log every frame of the port (the same as --log trace)
     #[arg(long, env = "WEAVE_DEBUG", hide_env = true, value_parser = FalseyValueParser::new())]
     pub debug: bool,
 
-    /// Routers to connect to, as HOST[:PORT]; names, IPv4 and IPv6 ([::1]:6783) work
+    /// Routers to connect to, as HOST or HOST:PORT: names, IPv4 and IPv6 addresses
     #[arg(value_name = "PEER", env = "WEAVE_PEERS", hide_env = true, value_delimiter = ',', value_parser = peer)]
     pub peers: Vec<String>,
 

@@ -161,22 +161,24 @@ fn tap_failure(name: &str, error: &TapError) -> Failure {
             "there is a network device of that name already, another router's perhaps",
             "stop that one, or choose another --bridge or --tap",
         ),
-        other => {
-            let source = std::error::Error::source(other)
-                .and_then(|source| source.downcast_ref::<std::io::Error>());
-            let why = source.map_or_else(|| other.to_string(), words);
-            Failure::new(what, why, "choose another --bridge or --tap")
+        TapError::System { source, .. } => {
+            Failure::new(what, words(source), "choose another --bridge or --tap")
+        }
+        TapError::BadName(_) | _ => {
+            Failure::new(what, error.to_string(), "choose another --bridge or --tap")
         }
     }
 }
 
 fn plumbing_failure(device: &str, error: &host::Error) -> Failure {
-    let remedy = match error {
-        host::Error::NotABridge { .. } => "choose another --bridge, or remove that device",
-        host::Error::Refused { reason, .. } if reason.is_permission() => {
-            "run it as root, or as a container with --cap-add NET_ADMIN, or relay only with --no-port"
-        }
-        _ => "choose another --bridge or --tap, or relay only with --no-port",
+    let is_permission =
+        matches!(error, host::Error::Refused { reason, .. } if reason.is_permission());
+    let remedy = if matches!(error, host::Error::NotABridge { .. }) {
+        "choose another --bridge, or remove that device"
+    } else if is_permission {
+        "run it as root, or as a container with --cap-add NET_ADMIN, or relay only with --no-port"
+    } else {
+        "choose another --bridge or --tap, or relay only with --no-port"
     };
     Failure::new(format!("cannot set up {device}"), error.to_string(), remedy)
 }

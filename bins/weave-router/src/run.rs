@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
 use weave_core::Config;
 use weave_crypto::{Identity, NetworkId};
 use weave_io::{FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Tap};
 use weave_mesh::MeshConfig;
 
 use crate::control::{self, Api, VERSION};
+use crate::frame_log::FrameLog;
 use crate::port::PortKind;
 use crate::socket::ControlSocket;
 use crate::underlay::{Underlay, local_addresses};
@@ -145,7 +147,13 @@ fn start(
     kind.connect(mtu_bytes)?;
     let port = resources
         .tap
-        .map(FramePort::with_descriptor)
+        .map(|tap| {
+            if options.level() == Level::TRACE {
+                FramePort::with_descriptor(FrameLog(tap))
+            } else {
+                FramePort::with_descriptor(tap)
+            }
+        })
         .transpose()
         .map_err(|error| Failure::new("cannot use the TAP", words(&error), ""))?;
     let own_devices: Vec<String> = kind.devices().into_iter().map(str::to_owned).collect();

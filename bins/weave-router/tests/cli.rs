@@ -1,4 +1,5 @@
 //! The daemon's command line as a user meets it, without any right: what it refuses, and how it says so.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use std::process::{Command, Output, Stdio};
 

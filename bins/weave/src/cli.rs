@@ -15,6 +15,7 @@ use weave_mesh::Target;
 use weave_router::{CONTROL, Failure, is_answer, usage_line, words};
 
 use crate::client::{Client, ClientError};
+use crate::demo::demo;
 use crate::output::Output;
 use crate::render::{self, Section};
 
@@ -43,7 +44,9 @@ pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(failure) => {
-            complain(&failure);
+            if failure.is_worth_saying() {
+                complain(&failure);
+            }
             failure.exit_code()
         }
     }
@@ -81,6 +84,8 @@ enum Command {
     Forget(PeerArgs),
     /// Prints everything there is to know about the router as one JSON document, without secrets
     Report,
+    /// Shows on this one machine what weave does: three hosts, two of them cut off from each other
+    Demo,
     /// Prints the version of this tool and of the running router
     Version {
         /// Print JSON
@@ -110,7 +115,7 @@ struct StatusArgs {
 
 #[derive(Debug, Args)]
 struct PeerArgs {
-    /// The peer, as HOST[:PORT]
+    /// The peer, as HOST or HOST:PORT
     peer: String,
 }
 
@@ -120,6 +125,7 @@ Examples:
   weave status routes --watch   how frames travel, each second
   weave connect 192.0.2.7       meet one more host
   weave report > report.json    everything, for somebody who helps
+  weave demo                    see it work, without a second machine
 
 Colours are left out where NO_COLOR is set or stdout is no terminal.";
 
@@ -156,6 +162,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             output.line(&pretty(&report))?;
             Ok(ExitCode::SUCCESS)
         }),
+        Command::Demo => in_runtime(demo(output)),
         Command::Version { json } => in_runtime(async move {
             version(&client, json, output).await?;
             Ok(ExitCode::SUCCESS)

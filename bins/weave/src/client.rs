@@ -144,21 +144,23 @@ impl Client {
 
     fn unreachable(&self, error: &io::Error) -> ClientError {
         let socket = self.socket.display();
-        match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NotRunning(Failure::new(
-                    "not running",
-                    format!("no router answers at {socket}"),
-                    "start one with: weave-router [PEER]..., or name its socket with --control PATH",
-                ))
-            }
-            io::ErrorKind::PermissionDenied => ClientError::Failed(Failure::new(
-                format!("cannot ask the router at {socket}"),
-                words(error),
-                "run it as the user that runs the router (root)",
-            )),
-            _ => self.failed(words(error), "name the router's socket with --control PATH"),
+        let kind = error.kind();
+        if matches!(
+            kind,
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        ) {
+            return ClientError::NotRunning(Failure::new(
+                "not running",
+                format!("no router answers at {socket}"),
+                "start one with: weave-router [PEER]..., or name its socket with --control PATH",
+            ));
         }
+        let remedy = if kind == io::ErrorKind::PermissionDenied {
+            "run it as the user that runs the router (root)"
+        } else {
+            "name the router's socket with --control PATH"
+        };
+        self.failed(words(error), remedy)
     }
 }
 

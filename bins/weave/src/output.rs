@@ -29,13 +29,12 @@ impl Output {
         }
     }
 
-    /// Prints `text` and a line end.
+    /// Prints `text`, and a line end where it lacks one.
     ///
     /// # Errors
-    /// When stdout takes no more, as when the disk is full. A reader that went away (`weave status | head`) is
-    /// no error: the program ends, quietly.
+    /// When stdout takes no more: the disk is full, or the reader went away ([`Failure::reader_gone`]).
     pub(crate) fn line(self, text: &str) -> Result<(), Failure> {
-        self.write(&format!("{}\n", text.trim_end_matches('\n')))
+        self.write(&format!("{}\n", text.strip_suffix('\n').unwrap_or(text)))
     }
 
     /// Prints `text` in place of what stands on the terminal; below it where stdout is none.
@@ -69,7 +68,7 @@ impl Output {
             .and_then(|()| stdout.flush());
         match written {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::reader_gone()),
             Err(error) => Err(Failure::new("cannot print", words(&error), "")),
         }
     }
