@@ -40,6 +40,8 @@ impl Host {
         netlink
             .add_address("eth0", Cidr::new(address.into(), 24).unwrap())
             .unwrap();
+        // The kernel's own IPv6 addresses come when they like, amidst a comparison of before and after.
+        netlink.disable_ipv6_autoconf("eth0").unwrap();
         netlink.set_up("eth0").unwrap();
         let folder = lab_folder.join(name);
         fs::create_dir(&folder).unwrap();
