@@ -56,14 +56,13 @@ impl PortKind {
         }
     }
 
-    /// Makes the device: bridge first, then the TAP as its port, up. Nothing but the bridge is left behind by a
-    /// failure.
+    /// Makes the device: the TAP, its bridge where there is none, and the one a port of the other, up.
     ///
     /// # Errors
-    /// What the system refused, and what to do.
-    pub(crate) fn open(&self, mtu_bytes: u16) -> Result<Option<Tap>, Failure> {
+    /// What the system refused, and what to do; nothing is left behind.
+    pub(crate) fn open(&self, mtu_bytes: u16) -> Result<Port, Failure> {
         let (bridge, name) = match self {
-            Self::None => return Ok(None),
+            Self::None => return Ok(Port::default()),
             Self::Tap(name) => (None, name),
             Self::Bridge { bridge, tap } => (Some(bridge), tap),
         };
@@ -73,11 +72,22 @@ impl PortKind {
             offload: true,
         })
         .map_err(|error| tap_failure(name, &error))?;
+        let mut port = Port {
+            tap: Some(tap),
+            made_bridge: None,
+        };
         let plumbing = Netlink::open().and_then(|netlink| {
             match bridge {
                 Some(bridge) => {
-                    if netlink.ensure_bridge(bridge, None)? == Ensured::Created {
-                        tracing::info!("made the bridge {bridge}");
+                    let ensured = match netlink.ensure_bridge(bridge, None) {
+                        // Somebody else made it between our look and our try.
+                        Err(host::Error::DeviceExists { .. }) => {
+                            netlink.ensure_bridge(bridge, None)?
+                        }
+                        ensured => ensured?,
+                    };
+                    if ensured == Ensured::Created {
+                        port.made_bridge = Some(bridge.clone());
                     }
                     netlink.attach(bridge, name)?;
                     netlink.configure_tap_port(name, TAP_MTU_BYTES)?;
@@ -93,8 +103,37 @@ impl PortKind {
             Ok(())
         });
         match plumbing {
-            Ok(()) => Ok(Some(tap)),
+            Ok(()) => Ok(port),
             Err(error) => Err(plumbing_failure(bridge.unwrap_or(name), &error)),
+        }
+    }
+}
+
+/// A frame port that is made, and unmade on drop unless it is kept: a start that fails changes nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Port {
+    tap: Option<Tap>,
+    made_bridge: Option<String>,
+}
+
+impl Port {
+    /// The TAP, for whoever is to use it; none for a pure relay.
+    pub(crate) fn take_tap(&mut self) -> Option<Tap> {
+        self.tap.take()
+    }
+
+    /// The start has succeeded: the bridge stays, even beyond the router's end. Its name, if it was made.
+    pub(crate) fn keep(mut self) -> Option<String> {
+        self.made_bridge.take()
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.tap = None;
+        if let Some(bridge) = self.made_bridge.take() {
+            // Another error is being told already.
+            let _ = Netlink::open().and_then(|netlink| netlink.delete_link(&bridge));
         }
     }
 }
