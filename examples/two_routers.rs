@@ -186,7 +186,10 @@ fn turn(
                 }
             }
             // Packets were sent already; nothing is closed or stored in this story.
-            _ => {}
+            Action::Close { .. }
+            | Action::SendPacket { .. }
+            | Action::StoreBootId { .. }
+            | Action::StorePeers { .. } => {}
         }
     }
     while node.worker.turn(now)? == Progress::Busy {}
