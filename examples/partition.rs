@@ -2,13 +2,17 @@
 //!
 //! Everything follows from the seed: `cargo run -p weave-examples --example partition -- 7` prints the same story,
 //! to the microsecond, on every machine. Another seed is another story.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Duration;
 
 use weave_io::sim::{HostId, RouterId, World};
 
 fn main() {
-    let seed = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1);
+    let seed = std::env::args()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1);
     let mut world = World::new(seed);
     let routers = ["a", "b", "c", "d"].map(|name| world.add_router(name));
     let [a, b, c, d] = routers;
@@ -22,7 +26,11 @@ fn main() {
     world.connect(c, b);
     world.connect(d, c);
     world.run_for(Duration::from_secs(5));
-    story(&mut world, "told one neighbour each, five seconds later", &hosts);
+    story(
+        &mut world,
+        "told one neighbour each, five seconds later",
+        &hosts,
+    );
 
     let halves = [(a, c), (a, d), (b, c), (b, d)];
     cut(&mut world, &halves);
@@ -34,13 +42,22 @@ fn main() {
     }
     let healed = world.now();
     let together = world.run_while_not(Duration::from_secs(30), |world| {
-        halves.iter().all(|(left, right)| world.route_of(*left, *right).is_some())
+        halves
+            .iter()
+            .all(|(left, right)| world.route_of(*left, *right).is_some())
     });
     assert!(together, "both halves find each other again");
     let took = world.now() - healed;
-    println!("healed: routes between the halves stand again after {} ms", took.as_millis());
+    println!(
+        "healed: routes between the halves stand again after {} ms",
+        took.as_millis()
+    );
     story(&mut world, "after the healing", &hosts);
-    println!("seed {seed}, {} events, trace {:016x}", world.events(), world.trace_hash());
+    println!(
+        "seed {seed}, {} events, trace {:016x}",
+        world.events(),
+        world.trace_hash()
+    );
 }
 
 fn cut(world: &mut World, pairs: &[(RouterId, RouterId)]) {
@@ -57,9 +74,13 @@ fn story(world: &mut World, title: &str, hosts: &[HostId; 4]) {
             .iter()
             .zip(["a", "b", "c", "d"])
             .filter(|(to, _)| *to != from)
-            .map(|(to, name)| match world.ping(*from, *to) {
-                Some(time) => format!("{name} in {} µs", time.as_micros()),
-                None => format!("{name} does not answer"),
+            .map(|(to, name)| {
+                // The hosts' stack, smoltcp, asks ARP at most once a second.
+                world.run_for(Duration::from_secs(1));
+                match world.ping(*from, *to) {
+                    Some(time) => format!("{name} in {} µs", time.as_micros()),
+                    None => format!("{name} does not answer"),
+                }
             })
             .collect();
         println!("  {name} pings {}", answers.join(", "));

@@ -2,6 +2,7 @@
 //!
 //! Time is a number that this program counts up itself, so the run is instant and the same every time.
 //! Run with `cargo run -p weave-examples --example two_routers`.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -29,7 +30,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     turn(&mut routers, &mut stream, 0, now, Some(command))?;
 
     // The container behind router 1 says hello to everybody, again and again, until the one behind 2 hears it.
-    let hello = ethernet_frame(EthernetAddress::BROADCAST, EthernetAddress([2, 0, 0, 0, 0, 1]));
+    let hello = ethernet_frame(
+        EthernetAddress::BROADCAST,
+        EthernetAddress([2, 0, 0, 0, 0, 1]),
+    );
     let heard = loop {
         routers[0].host.push_bytes(&hello);
         for number in 0..2 {
@@ -48,11 +52,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     assert_eq!(heard.bytes, hello);
-    println!("the frame crossed {} ms after the dial", (now - start).as_millis());
+    println!(
+        "the frame crossed {} ms after the dial",
+        (now - start).as_millis()
+    );
     for node in &routers {
         let status = node.control.status(now);
-        let cipher = status.connections.first().and_then(|connection| connection.cipher.clone());
-        println!("{}: {}, {}", status.name, status.verdict().sentence, cipher.unwrap_or_default());
+        let cipher = status
+            .connections
+            .first()
+            .and_then(|connection| connection.cipher.clone());
+        println!(
+            "{}: {}, {}",
+            status.name,
+            status.verdict().sentence,
+            cipher.unwrap_or_default()
+        );
     }
     Ok(())
 }
@@ -76,7 +91,11 @@ impl Node {
         let seed = [number + 100; 32];
         let macs = Arc::clone(&shared.macs);
         let router = Router::new(config, identity, seed, now, Duration::ZERO, 1, macs);
-        let caps = PacketCaps { gso_segments_max: 64, gro: true, dont_fragment: true };
+        let caps = PacketCaps {
+            gso_segments_max: 64,
+            gro: true,
+            dont_fragment: true,
+        };
         let socket = net.bind(address, caps, 64);
         let (port, host) = MemoryPort::plain(1514, 64);
         Self {
@@ -91,7 +110,11 @@ impl Node {
 /// What control plane and data plane share.
 fn shared(now: Instant, peer: PeerId) -> Shared {
     Shared {
-        published: Arc::new(Published::new(Arc::new(Fib::empty(now, peer.short_id(), 0)))),
+        published: Arc::new(Published::new(Arc::new(Fib::empty(
+            now,
+            peer.short_id(),
+            0,
+        )))),
         notices: Arc::new(NoticeQueue::new()),
         stats: Arc::new(SharedStats::new()),
         macs: Arc::new(MacTable::new(1024, now, 0)),
@@ -112,7 +135,11 @@ impl Stream {
 
     fn other_end(&self, number: usize) -> Option<(usize, ConnId)> {
         let (dialler, conn) = self.dialler?;
-        Some(if number == dialler { (1 - dialler, ACCEPTED) } else { (dialler, conn) })
+        Some(if number == dialler {
+            (1 - dialler, ACCEPTED)
+        } else {
+            (dialler, conn)
+        })
     }
 }
 
@@ -132,19 +159,30 @@ fn turn(
             Action::Resolve { target } => {
                 let result = target.to_string().parse().map(|address| vec![address]);
                 let result = result.map_err(|error| format!("{error}"));
-                stream.on_the_way.push_back((number, Input::Resolved { target, result }));
+                stream
+                    .on_the_way
+                    .push_back((number, Input::Resolved { target, result }));
             }
             Action::Dial { conn, remote } => {
                 stream.dialler = Some((number, conn));
-                let opened = Input::Opened { conn, remote, dialled: true };
+                let opened = Input::Opened {
+                    conn,
+                    remote,
+                    dialled: true,
+                };
                 stream.on_the_way.push_back((number, opened));
-                let accepted =
-                    Input::Opened { conn: ACCEPTED, remote: addresses[number], dialled: false };
+                let accepted = Input::Opened {
+                    conn: ACCEPTED,
+                    remote: addresses[number],
+                    dialled: false,
+                };
                 stream.on_the_way.push_back((1 - number, accepted));
             }
             Action::Write { bytes, .. } => {
                 if let Some((to, conn)) = stream.other_end(number) {
-                    stream.on_the_way.push_back((to, Input::Bytes { conn, bytes }));
+                    stream
+                        .on_the_way
+                        .push_back((to, Input::Bytes { conn, bytes }));
                 }
             }
             // Packets were sent already; nothing is closed or stored in this story.

@@ -683,6 +683,7 @@ impl Router {
             Some(Refusal::StaleBoot) => self.refuse("tunnel_stale_boot"),
             Some(Refusal::Unexpected) => self.refuse("tunnel_unexpected"),
             Some(Refusal::NotGenuine) => self.refuse("tunnel_not_genuine"),
+            Some(Refusal::TooOften) => self.refuse("tunnel_too_often"),
             Some(Refusal::Lost) | None => {}
         }
     }

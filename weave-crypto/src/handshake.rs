@@ -455,5 +455,5 @@ fn joined(halves: &[[u8; 32]; 2]) -> [u8; 64] {
     signature
 }
 
-/// Message 2, the longest, has 202 bytes with a boot id of today; the rest is room for later versions.
+/// Message 2, the longest, has 197 bytes with a boot id of today, 202 at most; the rest is room for later versions.
 const MESSAGE_BYTES_MAX: usize = 512;

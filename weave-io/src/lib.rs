@@ -7,6 +7,8 @@ mod driver;
 #[cfg(feature = "host")]
 pub mod host;
 mod memory;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod state;
 #[cfg(feature = "tap")]
 mod tap;
@@ -17,7 +19,9 @@ mod udp;
 mod wake;
 
 #[cfg(feature = "driver")]
-pub use driver::run::{Ended, FramePort, Handle, RunConfig, RunError, Running, StartError, start};
+pub use driver::run::{
+    Ended, FramePort, Handle, RunConfig, RunError, Running, Sockets, StartError, start,
+};
 #[cfg(any(feature = "driver", feature = "sim"))]
 pub use driver::{
     ControlLoop, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,

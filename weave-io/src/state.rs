@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
+    /// It was not there before.
+    is_new: bool,
     /// Holds the lock; the system frees it however the process ends.
     _lock: File,
 }
@@ -93,6 +95,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::InUse`], [`StateError::FolderOpen`], or the system's refusal.
     pub fn open(path: &Path) -> Result<Self, StateError> {
+        let is_new = !path.exists();
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -120,8 +123,21 @@ impl StateDir {
         }
         Ok(Self {
             path: path.to_owned(),
+            is_new,
             _lock: lock,
         })
+    }
+
+    /// For a first start that came to nothing: removes the folder and the files of this type in it, if it was
+    /// [`StateDir::open`] that made it.
+    pub fn discard_if_new(self) {
+        if self.is_new {
+            // Whatever is left is what the next start finds, and takes.
+            for name in ["identity", "boot-id", "peers", "lock"] {
+                let _ = fs::remove_file(self.path.join(name));
+            }
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// The folder.

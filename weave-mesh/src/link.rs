@@ -13,9 +13,9 @@ use crate::mesh::SILENCE_TIMEOUT;
 /// Path MTU that every path is taken to have, bytes of UDP payload (the base of RFC 8899, section
 /// 5.1.2), until the data plane knows better.
 pub const PATH_MTU_BYTES_BASE: u16 = 1200;
-/// What a hop costs besides its round trip, µs: one hop beats two even where the network itself
-/// takes no time.
-const COST_FLOOR_US: u64 = 1000;
+/// What a hop costs besides its round trip, µs: one hop beats two even where the network itself takes no time, and
+/// where one link's published cost is too high by as much as is never published anew.
+const COST_FLOOR_US: u64 = COST_DIFFERENCE_MIN_US as u64;
 /// A difference smaller than this, µs, is never published: in a network of short round trips it is the hosts'
 /// scheduling. Measured with 20 idle routers on two cores: round trips of 0.6 to 2.4 ms over loopback, and each
 /// new record goes to all 20.
@@ -153,7 +153,7 @@ impl Link {
         self.last_heard().max(self.patient_since) + SILENCE_TIMEOUT
     }
 
-    /// 1 ms and the round trip, times the number of transmissions that loss makes of one each
+    /// 3 ms and the round trip, times the number of transmissions that loss makes of one each
     /// way, rounded up.
     pub(crate) fn measured_cost(&self) -> u32 {
         let rtt_us = self.rtt().map_or(0, |rtt| {

@@ -56,38 +56,43 @@ impl PortKind {
         }
     }
 
-    /// Makes the device: the TAP, its bridge where there is none, and the one a port of the other, up.
+    /// Makes the TAP, on no bridge yet, and looks whether there is a bridge in its way that is none. Nothing is left
+    /// behind when the TAP is dropped.
     ///
     /// # Errors
-    /// What the system refused, and what to do; nothing is left behind.
-    pub(crate) fn open(&self, mtu_bytes: u16) -> Result<Port, Failure> {
-        let (bridge, name) = match self {
-            Self::None => return Ok(Port::default()),
-            Self::Tap(name) => (None, name),
-            Self::Bridge { bridge, tap } => (Some(bridge), tap),
+    /// What the system refused, and what to do.
+    pub(crate) fn open(&self) -> Result<Option<Tap>, Failure> {
+        let Some((bridge, name)) = self.names() else {
+            return Ok(None);
         };
         // First of all, because it needs the same right as all the rest and says so best.
         let tap = Tap::open(TapConfig {
-            name: name.clone(),
+            name: name.to_owned(),
             offload: true,
         })
         .map_err(|error| tap_failure(name, &error))?;
-        let mut port = Port {
-            tap: Some(tap),
-            made_bridge: None,
+        if let Some(bridge) = bridge {
+            Netlink::open()
+                .and_then(|netlink| netlink.check_bridge(bridge))
+                .map_err(|error| plumbing_failure(bridge, &error))?;
+        }
+        Ok(Some(tap))
+    }
+
+    /// Makes the bridge if there is none, puts the TAP on it, and switches it on. Nothing but the bridge is left
+    /// behind by a failure, once the TAP is dropped.
+    ///
+    /// # Errors
+    /// What the system refused, and what to do.
+    pub(crate) fn connect(&self, mtu_bytes: u16) -> Result<(), Failure> {
+        let Some((bridge, name)) = self.names() else {
+            return Ok(());
         };
         let plumbing = Netlink::open().and_then(|netlink| {
             match bridge {
                 Some(bridge) => {
-                    let ensured = match netlink.ensure_bridge(bridge, None) {
-                        // Somebody else made it between our look and our try.
-                        Err(host::Error::DeviceExists { .. }) => {
-                            netlink.ensure_bridge(bridge, None)?
-                        }
-                        ensured => ensured?,
-                    };
-                    if ensured == Ensured::Created {
-                        port.made_bridge = Some(bridge.clone());
+                    if netlink.ensure_bridge(bridge, None)? == Ensured::Created {
+                        tracing::info!("made the bridge {bridge}");
                     }
                     netlink.attach(bridge, name)?;
                     netlink.configure_tap_port(name, TAP_MTU_BYTES)?;
@@ -102,38 +107,15 @@ impl PortKind {
             }
             Ok(())
         });
-        match plumbing {
-            Ok(()) => Ok(port),
-            Err(error) => Err(plumbing_failure(bridge.unwrap_or(name), &error)),
-        }
-    }
-}
-
-/// A frame port that is made, and unmade on drop unless it is kept: a start that fails changes nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Port {
-    tap: Option<Tap>,
-    made_bridge: Option<String>,
-}
-
-impl Port {
-    /// The TAP, for whoever is to use it; none for a pure relay.
-    pub(crate) fn take_tap(&mut self) -> Option<Tap> {
-        self.tap.take()
+        plumbing.map_err(|error| plumbing_failure(bridge.unwrap_or(name), &error))
     }
 
-    /// The start has succeeded: the bridge stays, even beyond the router's end. Its name, if it was made.
-    pub(crate) fn keep(mut self) -> Option<String> {
-        self.made_bridge.take()
-    }
-}
-
-impl Drop for Port {
-    fn drop(&mut self) {
-        self.tap = None;
-        if let Some(bridge) = self.made_bridge.take() {
-            // Another error is being told already.
-            let _ = Netlink::open().and_then(|netlink| netlink.delete_link(&bridge));
+    /// The bridge, if any, and the TAP.
+    fn names(&self) -> Option<(Option<&str>, &str)> {
+        match self {
+            Self::None => None,
+            Self::Tap(name) => Some((None, name)),
+            Self::Bridge { bridge, tap } => Some((Some(bridge), tap)),
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 use weave_core::Config;
-use weave_crypto::NetworkId;
-use weave_io::{FramePort, RunConfig, Running, StartError, StateDir, StateError, Tap};
+use weave_crypto::{Identity, NetworkId};
+use weave_io::{FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Tap};
 use weave_mesh::MeshConfig;
 
 use crate::control::{self, Api, VERSION};
@@ -42,30 +42,22 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let signals =
         Signals::new().map_err(|error| Failure::new("cannot start", words(&error), ""))?;
     let options = Arc::new(options);
-    check_listen(&options)?;
-    let kind = PortKind::of(&options);
-    let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
-    let mtu_bytes = options
-        .mtu
-        .unwrap_or_else(|| underlay.container_mtu_bytes());
-    // Before any file is written, and unmade again by a failure of what follows.
-    let mut port = kind.open(mtu_bytes)?;
     let state = StateDir::open(&options.state_dir).map_err(|error| state_failure(&error))?;
-    let (socket, listener) = ControlSocket::bind(&options.control)?;
-    let listener = tokio::net::UnixListener::from_std(listener)
-        .map_err(|error| Failure::new("cannot make the control socket", words(&error), ""))?;
-    let router = Config {
-        mesh: mesh_config(&options, &state)?,
-        network_name: options.network.clone(),
-        version: VERSION.to_owned(),
-        frame_port: kind.words(),
-        underlay_mtu_bytes: underlay.mtu_bytes,
-        mtu_bytes,
+    let kind = PortKind::of(&options);
+    let resources = match Resources::acquire(&options, &state, &kind) {
+        Ok(resources) => resources,
+        Err(failure) => {
+            state.discard_if_new();
+            return Err(failure);
+        }
     };
-    let running = start(&options, router, state, port.take_tap(), &kind)?;
-    if let Some(bridge) = port.keep() {
-        tracing::info!("made the bridge {bridge}");
-    }
+    let Resources {
+        control,
+        listener,
+        router,
+    } = resources;
+    let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
+    let running = start(&options, state, router, &kind, &underlay)?;
     announce(&options, &running, &kind);
 
     let api = Api {
@@ -76,78 +68,85 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let api = tokio::spawn(control::serve(listener, api));
     let result = until_the_end(running, signals).await;
     api.abort();
-    drop(socket);
+    drop(control);
     result
 }
 
-/// Finds out whether the port can be had, before anything is made on the host. Another program may still take
-/// it in between, which the start itself then says.
-fn check_listen(options: &Options) -> Result<(), Failure> {
-    let any_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), options.port);
-    let bound = match bind_both(listen_address(options)) {
-        // Where IPv6 is switched off.
-        Err(error) if options.listen.is_none() && error.kind() != io::ErrorKind::AddrInUse => {
-            bind_both(any_v4)
-        }
-        bound => bound,
-    };
-    bound.map_err(|error| listen_failure(options, &error))
+/// All that a start can be refused. It is asked for before anything is changed on the host, in the order in which
+/// each is refused most plainly, and given back by a drop.
+struct Resources {
+    control: ControlSocket,
+    listener: tokio::net::UnixListener,
+    router: RouterResources,
 }
 
-fn bind_both(address: SocketAddr) -> io::Result<()> {
-    let _tcp = TcpListener::bind(address)?;
-    let _udp = UdpSocket::bind(address)?;
-    Ok(())
+/// Those of them that the router itself takes.
+struct RouterResources {
+    sockets: Sockets,
+    tap: Option<Tap>,
+    identity: Arc<Identity>,
+    rejoin: Vec<SocketAddr>,
+    boot_id: u64,
 }
 
-fn listen_address(options: &Options) -> SocketAddr {
-    let address = options.listen.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-    SocketAddr::new(address, options.port)
-}
-
-/// The router's part of the mesh, as options and state folder have it.
-fn mesh_config(options: &Options, state: &StateDir) -> Result<MeshConfig, Failure> {
-    // With --no-discovery only the peers named are dialled, those known before are not.
-    let rejoin = if options.no_discovery {
-        Vec::new()
-    } else {
-        state.peers().map_err(|error| state_failure(&error))?
-    };
-    let nickname = options
-        .nickname
-        .clone()
-        .or_else(report::host_name)
-        .unwrap_or_default();
-    Ok(MeshConfig {
-        network: NetworkId::from_name(&options.network),
-        name: options.name.clone(),
-        nickname,
-        listen_port: options.port,
-        targets: options.targets(),
-        discovery: !options.no_discovery,
-        conn_limit: options.conn_limit,
-        aes: has_fast_aes(),
-        rejoin,
-    })
+impl Resources {
+    fn acquire(options: &Options, state: &StateDir, kind: &PortKind) -> Result<Self, Failure> {
+        let (control, listener) = ControlSocket::bind(&options.control)?;
+        let listener = tokio::net::UnixListener::from_std(listener)
+            .map_err(|error| Failure::new("cannot make the control socket", words(&error), ""))?;
+        let listen = SocketAddr::new(
+            options.listen.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            options.port,
+        );
+        let sockets = Sockets::bind(listen).map_err(|error| start_failure(options, &error))?;
+        let tap = kind.open()?;
+        let identity = Arc::new(state.identity().map_err(|error| state_failure(&error))?);
+        // With --no-discovery only the peers named are dialled, those known before are not.
+        let rejoin = if options.no_discovery {
+            Vec::new()
+        } else {
+            state.peers().map_err(|error| state_failure(&error))?
+        };
+        // A clock before 1970 is as good as one at 1970: the boot id grows all the same.
+        let unix_time = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let boot_id = state
+            .next_boot_id(unix_time)
+            .map_err(|error| state_failure(&error))?;
+        Ok(Self {
+            control,
+            listener,
+            router: RouterResources {
+                sockets,
+                tap,
+                identity,
+                rejoin,
+                boot_id,
+            },
+        })
+    }
 }
 
 /// Starts the router itself.
 fn start(
     options: &Options,
-    router: Config,
     state: StateDir,
-    tap: Option<Tap>,
+    resources: RouterResources,
     kind: &PortKind,
+    underlay: &Underlay,
 ) -> Result<Running, Failure> {
-    let identity = Arc::new(state.identity().map_err(|error| state_failure(&error))?);
-    // A clock before 1970 is as good as one at 1970: the boot id grows all the same.
-    let unix_time = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
+    let mtu_bytes = options
+        .mtu
+        .unwrap_or_else(|| underlay.container_mtu_bytes());
+    let nickname = options
+        .nickname
+        .clone()
+        .or_else(report::host_name)
         .unwrap_or_default();
-    let boot_id = state
-        .next_boot_id(unix_time)
-        .map_err(|error| state_failure(&error))?;
-    let port = tap
+    kind.connect(mtu_bytes)?;
+    let port = resources
+        .tap
         .map(|tap| {
             if options.level() == Level::TRACE {
                 FramePort::with_descriptor(FrameLog(tap))
@@ -159,20 +158,32 @@ fn start(
         .map_err(|error| Failure::new("cannot use the TAP", words(&error), ""))?;
     let own_devices: Vec<String> = kind.devices().into_iter().map(str::to_owned).collect();
     weave_io::start(RunConfig {
-        router,
-        identity,
-        boot_id,
-        listen: listen_address(options),
+        router: Config {
+            mesh: MeshConfig {
+                network: NetworkId::from_name(&options.network),
+                name: options.name.clone(),
+                nickname,
+                listen_port: options.port,
+                targets: options.targets(),
+                discovery: !options.no_discovery,
+                conn_limit: options.conn_limit,
+                aes: has_fast_aes(),
+                rejoin: resources.rejoin,
+            },
+            network_name: options.network.clone(),
+            version: VERSION.to_owned(),
+            frame_port: kind.words(),
+            underlay_mtu_bytes: underlay.mtu_bytes,
+            mtu_bytes,
+        },
+        identity: resources.identity,
+        boot_id: resources.boot_id,
+        sockets: resources.sockets,
         port,
         state: Some(state),
         local_addresses: Box::new(move || local_addresses(&own_devices)),
     })
-    .map_err(|error| {
-        if let StartError::Listen { source, .. } = &error {
-            return listen_failure(options, source);
-        }
-        Failure::new("cannot start", chain(&error), "")
-    })
+    .map_err(|error| start_failure(options, &error))
 }
 
 fn announce(options: &Options, running: &Running, kind: &PortKind) {
@@ -257,7 +268,10 @@ fn state_failure(error: &StateError) -> Failure {
     Failure::new("cannot use the state folder", chain(error), remedy)
 }
 
-fn listen_failure(options: &Options, error: &io::Error) -> Failure {
+fn start_failure(options: &Options, error: &StartError) -> Failure {
+    let StartError::Listen { source, .. } = error else {
+        return Failure::new("cannot start", chain(error), "");
+    };
     let port = options.port;
     let (what, remedy) = match options.listen {
         Some(address) => (
@@ -269,7 +283,7 @@ fn listen_failure(options: &Options, error: &io::Error) -> Failure {
             "stop what uses it, another router perhaps, or give another one with --port",
         ),
     };
-    Failure::new(what, words(error), remedy)
+    Failure::new(what, words(source), remedy)
 }
 
 /// An error and what caused it, in words.

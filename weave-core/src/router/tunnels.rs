@@ -33,6 +33,11 @@ const RETRIES: [Duration; 4] = [
     Duration::from_millis(1200),
     Duration::from_millis(1200),
 ];
+/// Different initiations of one router are answered at most this often: each costs some 300 µs, and a replayed one
+/// takes the place of keys that wait for their confirmation. An initiator that gave up begins anew after 3.3 s.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(200);
+/// Keys whose initiator never confirms them are forgotten after this time, longer than it tries.
+const UNCONFIRMED_FOR: Duration = Duration::from_secs(10);
 /// The use of old keys is looked at this often.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
@@ -76,6 +81,8 @@ pub(crate) enum Refusal {
     Unexpected,
     /// It does not verify.
     NotGenuine,
+    /// Another one was answered a moment ago.
+    TooOften,
 }
 
 /// All tunnels; see the [module](self).
@@ -98,12 +105,20 @@ pub(crate) struct Tunnel {
     pending: Option<Pending>,
     /// The last initiation that was answered, and the answer: the same one again gets the same answer, or else
     /// the keys that the initiator makes of the first would not be ours any more.
-    answered: Option<(Vec<u8>, Vec<u8>)>,
+    answered: Option<Answered>,
+}
+
+#[derive(Debug)]
+struct Answered {
+    at: Instant,
+    initiation: Vec<u8>,
+    answer: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Epoch {
     keys: Arc<TunnelKeys>,
+    since: Instant,
     /// We began it, so we re-key it.
     initiator: bool,
     /// When it is next looked at: old enough, and still in use?
@@ -116,6 +131,7 @@ impl Epoch {
     fn new(now: Instant, keys: Arc<TunnelKeys>, initiator: bool) -> Self {
         Self {
             keys,
+            since: now,
             initiator,
             check_at: now + REKEY_AFTER,
             used: 0,
@@ -196,17 +212,21 @@ impl Tunnels {
         message: &[u8],
     ) -> Outcome {
         self.forget_older_boot(&remote.peer, remote.boot_id);
-        if let Some(tunnel) = self.peers.get(&remote.peer)
-            && let Some((_, answer)) = tunnel
-                .answered
-                .as_ref()
-                .filter(|(asked, _)| asked == message)
-        {
-            let reply = Some(TunnelMessage::Answer(answer.clone()));
-            return Outcome {
-                reply,
-                ..Outcome::default()
-            };
+        let answered = self
+            .peers
+            .get(&remote.peer)
+            .and_then(|tunnel| tunnel.answered.as_ref());
+        if let Some(answered) = answered {
+            if answered.initiation == message {
+                let reply = Some(TunnelMessage::Answer(answered.answer.clone()));
+                return Outcome {
+                    reply,
+                    ..Outcome::default()
+                };
+            }
+            if now.saturating_duration_since(answered.at) < ANSWER_INTERVAL {
+                return Outcome::refused(Refusal::TooOften);
+            }
         }
         let ours_wins = self.local.identity.peer_id() < remote.peer;
         if ours_wins
@@ -247,7 +267,11 @@ impl Tunnels {
         }
         freed.extend(tunnel.next.take().map(|unused| unused.keys.local_index()));
         tunnel.next = Some(Epoch::new(now, Arc::new(response.keys), false));
-        tunnel.answered = Some((message.to_vec(), response.message.clone()));
+        tunnel.answered = Some(Answered {
+            at: now,
+            initiation: message.to_vec(),
+            answer: response.message.clone(),
+        });
         for index in freed {
             self.indexes.remove(&index);
         }
@@ -360,6 +384,14 @@ impl Tunnels {
                     tunnel.pending = None;
                 }
             }
+            if let Some(next) = tunnel
+                .next
+                .take_if(|next| next.since + UNCONFIRMED_FOR <= now)
+            {
+                self.indexes.remove(&next.keys.local_index());
+                tunnel.answered = None;
+                outcome.changed = true;
+            }
             if let Some((keys, until)) = &tunnel.previous
                 && *until <= now
             {
@@ -394,7 +426,11 @@ impl Tunnels {
                     .as_ref()
                     .filter(|current| current.initiator)
                     .map(|current| current.check_at);
-                [again, gone, check]
+                let unconfirmed = tunnel
+                    .next
+                    .as_ref()
+                    .map(|next| next.since + UNCONFIRMED_FOR);
+                [again, gone, check, unconfirmed]
             })
             .flatten()
             .min()
@@ -517,4 +553,142 @@ fn confirms(keys: &TunnelKeys, packet: &[u8]) -> bool {
         keys.accept(&[header.counter], |_, verdict| fresh = verdict.is_ok());
     }
     fresh
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use weave_crypto::{Identity, NetworkId};
+
+    use super::*;
+
+    #[test]
+    fn an_initiation_that_comes_again_gets_the_same_answer_and_both_ends_agree() {
+        let (now, mut a, mut b) = pair();
+        let first = message(a.tunnels.begin(now, b.remote));
+        let answer = message(b.tunnels.handle_initiation(now, a.remote, &first).reply);
+        let again = message(b.tunnels.handle_initiation(now, a.remote, &first).reply);
+        assert_eq!(again, answer);
+        let outcome = a.tunnels.handle_answer(now, b.remote.peer, &again);
+        let confirmation = message(outcome.reply);
+        let outcome = b
+            .tunnels
+            .handle_confirmation(now, a.remote.peer, &confirmation);
+        assert!(outcome.changed);
+        let sealing = b.tunnels.sealing(&a.remote.peer).unwrap();
+        let theirs = a.tunnels.sealing(&b.remote.peer).unwrap();
+        assert_eq!(sealing.remote_index(), theirs.local_index());
+        let outcome = b
+            .tunnels
+            .handle_confirmation(now, a.remote.peer, &confirmation);
+        assert!(!outcome.changed, "said once, it is settled");
+    }
+
+    #[test]
+    fn of_two_begun_at_once_that_of_the_smaller_identity_wins() {
+        let (now, mut a, mut b) = pair();
+        let from_a = message(a.tunnels.begin(now, b.remote));
+        let from_b = message(b.tunnels.begin(now, a.remote));
+        let (at_a, at_b) = (
+            a.tunnels.handle_initiation(now, b.remote, &from_b),
+            b.tunnels.handle_initiation(now, a.remote, &from_a),
+        );
+        let a_wins = a.remote.peer < b.remote.peer;
+        assert_eq!(at_a.refused == Some(Refusal::Lost), a_wins);
+        assert_eq!(at_b.refused == Some(Refusal::Lost), !a_wins);
+        assert_eq!(at_a.reply.is_none(), a_wins);
+    }
+
+    #[test]
+    fn keys_that_nobody_confirms_are_forgotten_and_a_set_up_can_begin() {
+        let (now, mut a, mut b) = pair();
+        let first = message(a.tunnels.begin(now, b.remote));
+        b.tunnels.handle_initiation(now, a.remote, &first);
+        assert!(b.tunnels.is_pending(&a.remote.peer));
+        let later = b.tunnels.next_timeout().unwrap();
+        assert!(b.tunnels.handle_timeout(later).changed);
+        assert!(!b.tunnels.is_pending(&a.remote.peer));
+        assert_eq!(b.tunnels.opening().count(), 0);
+        assert!(b.tunnels.indexes.is_empty());
+    }
+
+    #[test]
+    fn different_initiations_are_answered_only_so_often() {
+        let (now, mut a, mut b) = pair();
+        let (_, mut other, _) = pair();
+        let first = message(a.tunnels.begin(now, b.remote));
+        other.tunnels.rng = ChaCha20Rng::from_seed([99; 32]);
+        let second = message(other.tunnels.begin(now, b.remote));
+        assert!(
+            b.tunnels
+                .handle_initiation(now, a.remote, &first)
+                .reply
+                .is_some()
+        );
+        let outcome = b.tunnels.handle_initiation(now, a.remote, &second);
+        assert_eq!(outcome.refused, Some(Refusal::TooOften));
+        let later = now + ANSWER_INTERVAL;
+        assert!(
+            b.tunnels
+                .handle_initiation(later, a.remote, &second)
+                .reply
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn an_unanswered_initiation_goes_again_three_times_and_is_given_up() {
+        let (now, mut a, b) = pair();
+        let first = a.tunnels.begin(now, b.remote);
+        assert!(a.tunnels.begin(now, b.remote).is_none(), "one at a time");
+        let mut at = now;
+        let mut sent = Vec::new();
+        while let Some(next) = a.tunnels.next_timeout() {
+            at = next;
+            sent.extend(a.tunnels.handle_timeout(at).again);
+        }
+        assert_eq!(sent.len(), RETRIES.len() - 1);
+        assert!(
+            sent.iter()
+                .all(|(_, message)| Some(message) == first.as_ref())
+        );
+        assert_eq!(at - now, RETRIES.iter().sum());
+        assert!(a.tunnels.begin(at, b.remote).is_some());
+    }
+
+    struct End {
+        tunnels: Tunnels,
+        remote: Remote,
+    }
+
+    fn pair() -> (Instant, End, End) {
+        #[allow(clippy::disallowed_methods, reason = "a test's base instant")]
+        let now = Instant::now();
+        let end = |seed: u8| {
+            let identity = Arc::new(Identity::from_seed([seed; 32]));
+            let remote = Remote {
+                peer: identity.peer_id(),
+                noise_public: identity.noise_public(),
+                boot_id: u64::from(seed),
+                aes: true,
+            };
+            let local = TunnelLocal {
+                identity,
+                network: NetworkId::from_name("test"),
+                boot_id: remote.boot_id,
+                aes: true,
+            };
+            let tunnels = Tunnels::new(local, ChaCha20Rng::from_seed([seed + 50; 32]));
+            End { tunnels, remote }
+        };
+        (now, end(1), end(2))
+    }
+
+    fn message(message: Option<TunnelMessage>) -> Vec<u8> {
+        match message.unwrap() {
+            TunnelMessage::Initiation(bytes)
+            | TunnelMessage::Answer(bytes)
+            | TunnelMessage::Confirmation(bytes) => bytes,
+        }
+    }
 }

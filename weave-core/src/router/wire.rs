@@ -31,7 +31,8 @@ impl Body {
         if bytes.len() > SealedStream::MESSAGE_BYTES_MAX {
             return None;
         }
-        postcard::from_bytes(bytes).ok()
+        let (body, rest) = postcard::take_from_bytes(bytes).ok()?;
+        rest.is_empty().then_some(body)
     }
 }
 

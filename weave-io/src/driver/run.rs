@@ -36,14 +36,41 @@ pub struct RunConfig {
     pub identity: Arc<Identity>,
     /// Counts its starts; stored already.
     pub boot_id: u64,
-    /// Where to listen for TCP and UDP; `[::]:6783` is every address of both families. Port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where it listens.
+    pub sockets: Sockets,
     /// Where frames enter and leave; none for a pure relay.
     pub port: Option<FramePort>,
     /// Where to keep what must outlive the process; without, a restart begins anew.
     pub state: Option<StateDir>,
     /// Lists the addresses of this host's interfaces. Called at the start and every 30 s, may block.
     pub local_addresses: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+}
+
+/// The sockets that a router listens on: TCP and UDP, at one address and port.
+///
+/// Bound before everything else, since this is what another router on the same host makes fail.
+#[derive(Debug)]
+pub struct Sockets {
+    listener: std::net::TcpListener,
+    socket: UdpTransport,
+    address: SocketAddr,
+}
+
+impl Sockets {
+    /// Binds both; `[::]:6783` is every address of both families. Port 0 takes one that is free for both.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
+        let refused = |source| StartError::Listen { address, source };
+        let (listener, socket) = bind(address).map_err(refused)?;
+        let address = canonical(listener.local_addr().map_err(refused)?);
+        Ok(Self {
+            listener,
+            socket,
+            address,
+        })
+    }
 }
 
 /// Why a router did not start.
@@ -94,12 +121,11 @@ pub struct Ended;
 /// # Errors
 /// See [`StartError`]; nothing is left running.
 pub fn start(config: RunConfig) -> Result<Running, StartError> {
-    let (listener, socket) = bind(config.listen).map_err(|source| StartError::Listen {
-        address: config.listen,
-        source,
-    })?;
-    let address = canonical(listener.local_addr()?);
-
+    let Sockets {
+        listener,
+        socket,
+        address,
+    } = config.sockets;
     let now = Instant::now();
     // A clock before 1970 is as good as one at 1970: the boot id grows all the same.
     let unix_time = SystemTime::now()

@@ -37,6 +37,19 @@ impl Netlink {
         })
     }
 
+    /// Whether [`Netlink::ensure_bridge`] could have this name: a bridge has it, or nothing has. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotABridge`], [`Error::BadDeviceName`] or [`Error::Refused`].
+    pub fn check_bridge(&self, bridge: &str) -> Result<(), Error> {
+        match self.find_link(bridge)? {
+            Some(link) if !is_bridge(&link) => Err(Error::NotABridge {
+                device: bridge.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Attaches a device to a bridge. It leaves the bridge it was attached to before, if any.
     ///
     /// # Errors

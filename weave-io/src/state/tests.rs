@@ -15,6 +15,20 @@ fn the_first_start_makes_an_identity_that_later_starts_keep() {
 }
 
 #[test]
+fn a_first_start_that_came_to_nothing_leaves_no_folder_and_a_later_one_keeps_it() {
+    let folder = Folder::new();
+    let state = folder.open();
+    state.identity().unwrap();
+    state.next_boot_id(Duration::ZERO).unwrap();
+    state.discard_if_new();
+    assert!(!folder.0.exists());
+
+    let first = folder.open().identity().unwrap().peer_id();
+    folder.open().discard_if_new();
+    assert_eq!(folder.open().identity().unwrap().peer_id(), first);
+}
+
+#[test]
 fn a_key_that_others_may_read_is_refused() {
     let folder = Folder::new();
     let state = folder.open();

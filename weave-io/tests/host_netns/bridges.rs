@@ -42,12 +42,14 @@ pub(super) fn a_bridge_is_made_once_with_our_settings() {
     host.attach("unpinned", "v0").unwrap();
     assert_eq!(host.link("unpinned").unwrap().mac, own);
 
-    assert_eq!(
-        host.ensure_bridge("v0", None),
-        Err(Error::NotABridge {
-            device: "v0".to_owned()
-        })
-    );
+    let taken = Err(Error::NotABridge {
+        device: "v0".to_owned(),
+    });
+    assert_eq!(host.ensure_bridge("v0", None), taken.clone());
+    assert_eq!(host.check_bridge("v0").map(|()| Ensured::Existed), taken);
+    assert_eq!(host.check_bridge("unpinned"), Ok(()));
+    assert_eq!(host.check_bridge("free"), Ok(()));
+    assert_eq!(host.find_link("free").unwrap(), None);
     let error = host.ensure_bridge("a name of its own", None).unwrap_err();
     assert!(matches!(error, Error::BadDeviceName { .. }), "{error}");
 }

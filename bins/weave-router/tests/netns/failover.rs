@@ -135,8 +135,8 @@ impl Triangle {
 
     /// Until frames between the two containers go straight again.
     fn await_direct(&self) {
-        self.a.await_links(HEAL_TIME_MAX, &[&self.b]);
-        self.b.await_links(HEAL_TIME_MAX, &[&self.a]);
+        self.a.await_direct(HEAL_TIME_MAX, &[&self.b]);
+        self.b.await_direct(HEAL_TIME_MAX, &[&self.a]);
     }
 }
 

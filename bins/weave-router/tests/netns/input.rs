@@ -1,5 +1,6 @@
 //! What bad input gets: a clear refusal, and nothing changed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -64,7 +65,8 @@ pub(super) fn bad_flags_are_refused_in_a_line_and_change_nothing() {
         }
         let after = snapshot(&host);
         if after != before {
-            faults.push(format!("{case:?} changed something: {after}"));
+            let changes: Vec<_> = after.symmetric_difference(&before).collect();
+            faults.push(format!("{case:?} changed something: {changes:?}"));
             host.netlink().delete_link("weave").unwrap();
         }
         if host.control_path().exists() {
@@ -406,35 +408,16 @@ fn refusal(output: &Output) -> Result<(), String> {
     Err(format!("{}: {stderr}{stdout}", output.status))
 }
 
-/// Devices, addresses and state of a host.
-fn snapshot(host: &Host) -> String {
-    let mut files: Vec<String> = fs::read_dir(host.state_path())
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    files.sort();
-    let devices: Vec<_> = host
-        .netlink()
-        .links()
-        .unwrap()
-        .into_iter()
-        .map(|link| {
-            (
-                link.name,
-                link.kind,
-                link.mac,
-                link.mtu_bytes,
-                link.up,
-                link.controller,
-            )
-        })
-        .collect();
-    format!(
-        "{devices:?} {:?} {files:?}",
-        host.netlink().addresses().unwrap()
-    )
+/// Devices, addresses and state of a host, a line each.
+fn snapshot(host: &Host) -> BTreeSet<String> {
+    let devices = host.netlink().links().unwrap().into_iter();
+    let addresses = host.netlink().addresses().unwrap().into_iter();
+    let files = fs::read_dir(host.state_path()).into_iter().flatten();
+    devices
+        .map(|device| format!("{device:?}"))
+        .chain(addresses.map(|address| format!("{} {}", address.device, address.cidr)))
+        .chain(files.map(|file| format!("{:?}", file.unwrap().path())))
+        .collect()
 }
 
 /// The payload of a UDP datagram to this host's port 6783, if the frame holds one whole.

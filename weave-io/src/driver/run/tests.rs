@@ -84,9 +84,7 @@ async fn dropping_a_router_stops_it() {
 #[tokio::test]
 async fn a_taken_address_is_told_at_the_start() {
     let (a, _host) = router(1, vec![]);
-    let mut config = config(2, vec![]);
-    config.listen = a.address();
-    let error = start(config).unwrap_err();
+    let error = Sockets::bind(a.address()).unwrap_err();
     assert!(error.to_string().contains("cannot listen on 127.0.0.1"));
 }
 
@@ -146,7 +144,7 @@ fn config(number: u8, targets: Vec<Target>) -> RunConfig {
         router,
         identity: Arc::new(Identity::from_seed([number; 32])),
         boot_id: 1,
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        sockets: Sockets::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap(),
         port: None,
         state: None,
         local_addresses: Box::new(Vec::new),

@@ -33,7 +33,7 @@ fn two_meshes_link_up_and_publish_each_other() {
         assert_eq!(link.dialled(), at == 0);
         assert_eq!(link.boot_id(), 1000);
         assert!(world.is_published(at, to));
-        assert_eq!(link.cost(), 5000, "1 ms and a round trip of 4 ms");
+        assert_eq!(link.cost(), 7000, "3 ms and a round trip of 4 ms");
     }
     world.run_ms(200);
     for at in 0..2 {

@@ -39,7 +39,8 @@ pub(crate) fn raw(socket: &Path, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
     if answer.is_empty() {
-        written.and(read.map(|_| ()))?;
+        written?;
+        read?;
     }
     Ok(answer)
 }

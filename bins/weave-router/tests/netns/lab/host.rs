@@ -12,7 +12,7 @@ use weave_io::host::{Cidr, Netlink, ScopedNetNs};
 
 use super::control::{self, Answer};
 use super::process::Process;
-use super::{Container, within};
+use super::{Container, PAUSE};
 
 /// One host. Its router is killed when it goes out of scope, and the end of its log printed if the test fails.
 pub(crate) struct Host {
@@ -40,6 +40,8 @@ impl Host {
         netlink
             .add_address("eth0", Cidr::new(address.into(), 24).unwrap())
             .unwrap();
+        // The kernel's own IPv6 addresses come when they like, amidst a comparison of before and after.
+        netlink.disable_ipv6_autoconf("eth0").unwrap();
         netlink.set_up("eth0").unwrap();
         let folder = lab_folder.join(name);
         fs::create_dir(&folder).unwrap();
@@ -187,18 +189,37 @@ impl Host {
         what: &str,
         wanted: impl Fn(&Status) -> bool,
     ) -> Duration {
-        let what = format!("{}: {what}", self.name);
-        within(limit, &what, || {
-            self.status().filter(|status| wanted(status)).map(|_| ())
-        })
-        .1
+        let start = Instant::now();
+        loop {
+            let status = self.status();
+            if status.as_ref().is_some_and(&wanted) {
+                return start.elapsed();
+            }
+            assert!(
+                start.elapsed() < limit,
+                "{}: {what}: not within {limit:?}; {}",
+                self.name,
+                status.map_or_else(|| "no status".to_owned(), |status| summary(&status))
+            );
+            std::thread::sleep(PAUSE);
+        }
     }
 
-    /// Waits until frames flow over a link with each of these hosts, and they are their own next hops.
+    /// Waits until frames flow over a link with each of these hosts.
     pub(crate) fn await_links(&self, limit: Duration, others: &[&Self]) -> Duration {
         let names: Vec<&str> = others.iter().map(|other| other.name()).collect();
-        self.await_status(limit, &format!("direct paths to {names:?}"), |status| {
-            names.iter().all(|name| is_direct(status, name))
+        self.await_status(limit, &format!("links with {names:?}"), |status| {
+            names.iter().all(|name| has_link(status, name))
+        })
+    }
+
+    /// Waits until frames for each of these hosts go straight there.
+    pub(crate) fn await_direct(&self, limit: Duration, others: &[&Self]) -> Duration {
+        let names: Vec<&str> = others.iter().map(|other| other.name()).collect();
+        self.await_status(limit, &format!("direct routes to {names:?}"), |status| {
+            names
+                .iter()
+                .all(|name| has_link(status, name) && is_direct(status, name))
         })
     }
 
@@ -223,16 +244,34 @@ impl Drop for Host {
     }
 }
 
-/// Frames for this router go straight to it, over a link that carries them.
-pub(crate) fn is_direct(status: &Status, name: &str) -> bool {
-    status
-        .routes
-        .iter()
-        .any(|route| route.destination == name && route.direct && route.tunnel)
-        && status
-            .connections
-            .iter()
-            .any(|connection| connection.name == name && connection.usable)
+/// Links and routes, for the message of a failed test.
+fn summary(status: &Status) -> String {
+    let mut text = String::from("links:");
+    for link in &status.connections {
+        let rtt = link.rtt_us.unwrap_or(0);
+        text += &format!(
+            " {} ({}, cost {}, rtt {rtt} us)",
+            link.name, link.state, link.cost_us
+        );
+    }
+    text += "; routes:";
+    for route in &status.routes {
+        text += &format!(
+            " {} over {} ({} us)",
+            route.destination, route.next_hop, route.cost_us
+        );
+    }
+    text
+}
+
+fn has_link(status: &Status, name: &str) -> bool {
+    let mut links = status.connections.iter();
+    links.any(|link| link.name == name && link.usable)
+}
+
+fn is_direct(status: &Status, name: &str) -> bool {
+    let mut routes = status.routes.iter();
+    routes.any(|route| route.destination == name && route.direct && route.tunnel)
 }
 
 /// The program under test.

@@ -1,0 +1,93 @@
+//! Scenarios by chance and from seed files, under all checkers.
+//!
+//! `WEAVE_SIM_SCENARIOS=N` runs so many instead of 200, `WEAVE_SIM_FROM=S` begins with another number.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use weave_io::sim::{Scenario, run, scenarios, shrink};
+
+/// Runs that a failure is made smaller with: some seconds.
+const SHRINK_RUNS_MAX: usize = 60;
+
+/// Two halves, so that two threads share the work.
+#[test]
+fn scenarios_of_even_numbers_hold() {
+    run_numbers(0);
+}
+
+#[test]
+fn scenarios_of_odd_numbers_hold() {
+    run_numbers(1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn small_scenarios_hold_and_shrink_when_they_do_not(scenario in scenarios(5)) {
+        if let Err(failure) = run(&scenario) {
+            return Err(TestCaseError::fail(failure.to_string()));
+        }
+    }
+}
+
+#[test]
+fn scenarios_that_failed_once_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/seeds");
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no seeds in {}", folder.display());
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let scenario: Scenario = text
+            .parse()
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        if let Err(failure) = run(&scenario) {
+            panic!("{}: {failure}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let mut hashes = Vec::new();
+    for number in [3, 14, 15] {
+        let scenario = Scenario::from_seed(number);
+        let first = run(&scenario).unwrap_or_else(|failure| panic!("{failure}"));
+        let second = run(&scenario).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(first, second, "scenario {number}");
+        hashes.push(first.trace_hash);
+        let other = Scenario {
+            seed: scenario.seed + 1,
+            ..scenario
+        };
+        let other = run(&other).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_ne!(first.trace_hash, other.trace_hash, "chance must matter");
+    }
+    hashes.dedup();
+    assert_eq!(hashes.len(), 3);
+}
+
+fn run_numbers(rest: u64) {
+    let number = |name: &str, default| {
+        std::env::var(name).map_or(default, |text| {
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+        })
+    };
+    let from: u64 = number("WEAVE_SIM_FROM", 0);
+    let count: u64 = number("WEAVE_SIM_SCENARIOS", 200);
+    for number in (from..from + count).filter(|number| number % 2 == rest) {
+        if let Err(failure) = run(&Scenario::from_seed(number)) {
+            panic!(
+                "scenario {number}, made smaller: {}",
+                shrink(failure, SHRINK_RUNS_MAX)
+            );
+        }
+    }
+}
