@@ -259,11 +259,13 @@ fn has_fast_aes() -> bool {
 }
 
 fn state_failure(error: &StateError) -> Failure {
-    Failure::new(
-        "cannot use the state folder",
-        chain(error),
-        "run it as root, or give another folder with --state-dir",
-    )
+    // The others say themselves what to do.
+    let remedy = if matches!(error, StateError::System { .. }) {
+        "run it as root, or give another folder with --state-dir"
+    } else {
+        ""
+    };
+    Failure::new("cannot use the state folder", chain(error), remedy)
 }
 
 fn start_failure(options: &Options, error: &StartError) -> Failure {
