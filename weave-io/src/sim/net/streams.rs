@@ -14,6 +14,8 @@
 //!      | <----- chunks -----> |
 //! ```
 
+mod connect;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -171,47 +173,6 @@ impl<E: From<StreamEvent>> StreamContext<'_, E> {
 }
 
 impl Streams {
-    /// A router dials. `to` is none when nobody has the address: nothing answers then. Where nobody `listens` at
-    /// the port, the attempt is refused.
-    pub(crate) fn dial<E: From<StreamEvent>>(
-        &mut self,
-        context: &mut StreamContext<'_, E>,
-        (router, conn): (RouterId, ConnId),
-        source: SocketAddr,
-        remote: SocketAddr,
-        to: Option<RouterId>,
-        listens: bool,
-    ) {
-        let id = self.next;
-        self.next += 1;
-        let end = |router, address, conn| End {
-            router,
-            address,
-            conn,
-            open: true,
-        };
-        self.streams.insert(
-            id,
-            Stream {
-                ends: [
-                    end(router, source, Some(conn)),
-                    end(to.unwrap_or(router), remote, None),
-                ],
-                flows: [Flow::default(), Flow::default()],
-                answered: false,
-                listens,
-            },
-        );
-        self.by_conn.insert((router, conn), (id, 0));
-        context.schedule(
-            context.now + CONNECT_TIMEOUT,
-            StreamEvent::ConnectTimeout(id),
-        );
-        if to.is_some() {
-            self.send_syn(context, id);
-        }
-    }
-
     /// A router writes.
     pub(crate) fn write<E: From<StreamEvent>>(
         &mut self,
@@ -342,74 +303,6 @@ impl Streams {
         }
     }
 
-    fn send_syn<E: From<StreamEvent>>(&mut self, context: &mut StreamContext<'_, E>, id: StreamId) {
-        let Some(stream) = self.streams.get(&id) else {
-            return;
-        };
-        if let Some(delay) = context
-            .net
-            .segment(stream.ends[0].router, stream.ends[1].router)
-        {
-            context.schedule(context.now + delay, StreamEvent::Syn(id));
-        }
-        context.schedule(context.now + SYN_RETRY, StreamEvent::SynRetry(id));
-    }
-
-    fn handle_syn<E: From<StreamEvent>>(
-        &mut self,
-        context: &mut StreamContext<'_, E>,
-        id: StreamId,
-    ) {
-        let Some(stream) = self.streams.get(&id) else {
-            return;
-        };
-        let listener = stream.ends[1].router;
-        let accepted = match (context.machine)(listener) {
-            Machine::Silent => return,
-            Machine::Idle => false,
-            Machine::Running => stream.listens,
-        };
-        if let Some(delay) = context.net.segment(listener, stream.ends[0].router) {
-            context.schedule(
-                context.now + delay,
-                StreamEvent::SynAnswer {
-                    stream: id,
-                    accepted,
-                },
-            );
-        }
-    }
-
-    fn handle_answer<E: From<StreamEvent>>(
-        &mut self,
-        context: &mut StreamContext<'_, E>,
-        id: StreamId,
-        accepted: bool,
-    ) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        if stream.answered || !stream.ends[0].open {
-            return;
-        }
-        if !accepted {
-            self.end(context, id, 0, CloseReason::Refused);
-            self.streams.remove(&id);
-            return;
-        }
-        stream.answered = true;
-        if let Some(conn) = stream.ends[0].conn {
-            context.output.push(StreamOutput::Opened {
-                router: stream.ends[0].router,
-                conn,
-                remote: stream.ends[1].address,
-                dialled: true,
-            });
-        }
-        stream.flows[0].push(context.now, Content::Open);
-        self.transmit(context, id, 0);
-    }
-
     /// Sends every chunk that is not in flight, up to the first that is lost.
     fn transmit<E: From<StreamEvent>>(
         &mut self,
@@ -459,12 +352,12 @@ impl Streams {
         let flow_state = &mut stream.flows[flow];
         if !flow_state.timer {
             flow_state.timer = true;
-            // Six doublings are past the user time-out.
-            let delay = RTO * (1 << flow_state.timeouts.min(6));
-            context.schedule(
-                context.now + delay,
-                StreamEvent::Retransmit { stream: id, flow },
-            );
+            // Six doublings are past the user time-out, which itself cuts the last one short, as Linux does.
+            let mut at = context.now + RTO * (1 << flow_state.timeouts.min(6));
+            if let Some(oldest) = flow_state.chunks.front() {
+                at = at.min((oldest.written + USER_TIMEOUT).max(context.now));
+            }
+            context.schedule(at, StreamEvent::Retransmit { stream: id, flow });
         }
     }
 
@@ -673,3 +566,6 @@ impl Flow {
         self.next += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;
