@@ -263,6 +263,9 @@ impl Liveness {
             self.is_up = true;
             self.was_up = true;
             self.up_since = now;
+            // What was lost while UDP was down said that it is down. Left in, it would make the link's cost that of a
+            // lossy one, and a direct path that was cut and healed would lose to a detour for half a minute.
+            self.loss_permille = 0;
             if self.is_active(now) {
                 self.next_at = self.next_at.min(now + ACTIVE_INTERVAL);
             }

@@ -352,3 +352,18 @@ fn refused_target_is_tried_again_and_reported() {
     assert!(world.nodes[0].mesh.targets().is_empty());
     world.with(0, |mesh, now| assert!(!mesh.forget(now, &target)));
 }
+
+#[test]
+fn link_that_was_cut_costs_no_more_than_before_once_it_is_healed() {
+    let mut world = linked();
+    let before = world.link(0, 1).unwrap().cost();
+    world.cut_udp(0, 1);
+    // TCP holds the link; every probe over UDP is lost.
+    world.run_ms(20_000);
+    assert!(!world.link(0, 1).unwrap().udp_is_up());
+    world.heal();
+    while !world.link(0, 1).unwrap().udp_is_up() {
+        world.run_ms(100);
+    }
+    assert_eq!(world.link(0, 1).unwrap().cost(), before);
+}
