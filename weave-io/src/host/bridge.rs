@@ -133,10 +133,20 @@ impl Worker {
             }
             None => {
                 let message = LinkMessageBuilder::<LinkBridge>::new(bridge).build();
-                self.wait(self.handle.link().add(message).execute())
+                let created = self
+                    .wait(self.handle.link().add(message).execute())
                     .map_err(refused("create bridge", bridge))
-                    .map_err(|error| taken(error, bridge))?;
-                Ensured::Created
+                    .map_err(|error| taken(error, bridge));
+                match created {
+                    Ok(()) => Ensured::Created,
+                    // Another program made it in the same moment.
+                    Err(Error::DeviceExists { .. })
+                        if self.find_link(bridge)?.as_ref().is_some_and(is_bridge) =>
+                    {
+                        Ensured::Existed
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         };
         let configured = self.configure_bridge(bridge, mac);
