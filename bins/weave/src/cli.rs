@@ -15,7 +15,7 @@ use weave_mesh::Target;
 use weave_router::{CONTROL, Failure, is_answer, usage_line, words};
 
 use crate::client::{Client, ClientError};
-use crate::demo::demo;
+use crate::demo::{DemoArgs, demo};
 use crate::output::Output;
 use crate::render::{self, Section};
 
@@ -85,7 +85,7 @@ enum Command {
     /// Prints everything there is to know about the router as one JSON document, without secrets
     Report,
     /// Shows on this one machine what weave does: three hosts, two of them cut off from each other
-    Demo,
+    Demo(DemoArgs),
     /// Prints the version of this tool and of the running router
     Version {
         /// Print JSON
@@ -162,7 +162,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             output.line(&pretty(&report))?;
             Ok(ExitCode::SUCCESS)
         }),
-        Command::Demo => in_runtime(demo(output)),
+        Command::Demo(args) => in_runtime(async move { demo(&args, output).await }),
         Command::Version { json } => in_runtime(async move {
             version(&client, json, output).await?;
             Ok(ExitCode::SUCCESS)

@@ -1,9 +1,11 @@
 //! `weave demo`: three hosts on this one machine, two of them cut off from each other, and how frames find their
-//! way. The hosts are network namespaces and everything is real, for which it needs root.
+//! way. With root the hosts are network namespaces and everything is real; without, the simulator tells the
+//! same story.
 
 mod hosts;
 pub(crate) mod ping;
 mod real;
+mod simulated;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,21 +13,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use weave_router::{Failure, words};
 
 use crate::output::Output;
 
-/// Tells the story. Whatever happens, nothing is left behind.
-pub(crate) async fn demo(output: Output) -> Result<ExitCode, Failure> {
-    match lacks() {
-        None => on_real_hosts(output).await,
-        Some(lacks) => Err(Failure::new(
-            "cannot make the demo's hosts",
-            format!("network namespaces need {lacks}"),
-            "run it again with that",
-        )),
-    }
+/// The demo's flags.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Tell it in the simulator, as is done without root
+    #[arg(long)]
+    simulate: bool,
+    /// The simulator's seed: the same seed, the same story
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+/// Tells the story, on real hosts where the rights suffice. Whatever happens, nothing is left behind.
+pub(crate) async fn demo(args: &DemoArgs, output: Output) -> Result<ExitCode, Failure> {
+    let lacks = match (args.simulate, lacks()) {
+        (false, None) => return on_real_hosts(output).await,
+        (true, _) => None,
+        (false, lacks) => lacks,
+    };
+    let why = lacks.map_or_else(
+        || "simulated, as asked for".to_owned(),
+        |lacks| format!("simulated, since real network namespaces need {lacks}"),
+    );
+    simulated::tell(args.seed, &why, output)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What real hosts would need and is not there.
