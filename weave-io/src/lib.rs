@@ -1,4 +1,37 @@
-//! Transports, drivers, host plumbing and the simulator of the weave overlay network.
+//! Transports, drivers, host plumbing and the simulator of the weave overlay network: the one crate that touches the
+//! world. What to do is decided in `weave-core`; here bytes move.
+//!
+//! | for | use | feature |
+//! | --- | --- | --- |
+//! | a whole router on threads and sockets | `start`, `Handle` | `driver` |
+//! | one turn at a time, without a clock | `Worker`, `ControlLoop` | `driver` or `sim` |
+//! | frames from a TAP device | `Tap` | `tap` |
+//! | packets over UDP, with GSO and GRO | `UdpTransport` | `udp` |
+//! | frames and packets in memory, for tests and embedding | [`MemoryPort`], [`MemorySocket`], [`MemoryNet`] | |
+//! | identity, boot id and known peers in a folder | [`StateDir`] | |
+//! | bridges, veths, addresses, namespaces | `host` | `host` |
+//! | whole networks in virtual time | `sim` | `sim` |
+//!
+//! # A port in memory
+//!
+//! What is pushed at the host's end comes out of the port in a batch, and the other way round. A port of one's own
+//! implements the same trait, [`FrameIo`](weave_core::FrameIo).
+//!
+//! ```
+//! use weave_core::{BUFFER_BYTES, Batch, FrameIo, FrameMeta};
+//! use weave_io::MemoryPort;
+//!
+//! let (mut port, host) = MemoryPort::plain(1514, 64); // frames up to 1,514 bytes, 64 of them each way
+//! host.push_bytes(&[0xff; 60]);
+//!
+//! let mut batch = Batch::<FrameMeta>::new(8, BUFFER_BYTES);
+//! assert_eq!(port.recv(&mut batch)?, 1);
+//! assert_eq!(batch.front().map(|(frame, _)| frame.len()), Some(60));
+//!
+//! assert_eq!(port.send(&mut batch)?, 1);
+//! assert_eq!(host.pop().map(|frame| frame.bytes), Some(vec![0xff; 60]));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
