@@ -28,6 +28,11 @@ pub trait FrameIo {
     /// # Errors
     /// Only when the port itself is broken. A frame that the port refuses is taken and dropped.
     fn send(&mut self, tx: &mut Batch<FrameMeta>) -> io::Result<usize>;
+
+    /// Frames that were taken by `send`, refused by the device, and dropped, since the start.
+    fn refused(&self) -> u64 {
+        0
+    }
 }
 
 impl<T: FrameIo + ?Sized> FrameIo for Box<T> {
@@ -41,6 +46,10 @@ impl<T: FrameIo + ?Sized> FrameIo for Box<T> {
 
     fn send(&mut self, tx: &mut Batch<FrameMeta>) -> io::Result<usize> {
         (**self).send(tx)
+    }
+
+    fn refused(&self) -> u64 {
+        (**self).refused()
     }
 }
 
@@ -62,6 +71,11 @@ pub trait PacketIo {
     /// Only when the socket itself is broken. A run that the network refuses (unreachable, too big) is taken
     /// and dropped.
     fn send(&mut self, tx: &mut Batch<PacketMeta>) -> io::Result<usize>;
+
+    /// Packets that were taken by `send`, refused by the network, and dropped, since the start.
+    fn refused(&self) -> u64 {
+        0
+    }
 }
 
 /// What a [`FrameIo`] can do.

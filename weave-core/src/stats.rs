@@ -68,6 +68,10 @@ drop_reasons! {
     PortFull = "port_full",
     /// The socket took no more packets.
     SocketFull = "socket_full",
+    /// The port's device refused a frame: malformed, or it is down.
+    PortRefused = "port_refused",
+    /// The network refused a packet: unreachable, larger than the device takes, forbidden.
+    SocketRefused = "socket_refused",
 }
 
 /// Counters of one worker since its start.
@@ -123,6 +127,11 @@ impl ForwardStats {
     /// Counts one dropped frame or packet.
     pub fn count_drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
+    }
+
+    /// Takes over a count that is kept elsewhere.
+    pub fn set_drops(&mut self, reason: DropReason, count: u64) {
+        self.drops[reason as usize] = count;
     }
 
     /// Frames and packets dropped for one reason.

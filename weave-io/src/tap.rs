@@ -104,11 +104,6 @@ impl Tap {
     pub fn name(&self) -> &str {
         &self.name
     }
-
-    /// Frames that the device refused, or that were not fit to be written.
-    pub fn refused(&self) -> u64 {
-        self.refused
-    }
 }
 
 impl AsFd for Tap {
@@ -167,6 +162,10 @@ impl FrameIo for Tap {
             count += 1;
         }
         Ok(count)
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused
     }
 }
 

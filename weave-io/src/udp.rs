@@ -62,11 +62,6 @@ impl UdpTransport {
         Ok(canonical(self.shared.socket.local_addr()?))
     }
 
-    /// Packets that the network refused: unreachable, too big for the device, forbidden.
-    pub fn refused(&self) -> u64 {
-        self.shared.refused.load(Ordering::Relaxed)
-    }
-
     fn bind_exactly(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -157,6 +152,10 @@ impl PacketIo for UdpTransport {
             count += 1;
         }
         Ok(count)
+    }
+
+    fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::Relaxed)
     }
 }
 

@@ -34,6 +34,10 @@ impl<F: FrameIo> FrameIo for FrameLog<F> {
         }
         Ok(count)
     }
+
+    fn refused(&self) -> u64 {
+        self.0.refused()
+    }
 }
 
 impl<F: AsFd> AsFd for FrameLog<F> {

@@ -139,6 +139,7 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
         }
         if is_new || frames > 0 || packets > 0 {
             self.shared.notices.push_all(&mut self.notices);
+            self.outlet.count_refused(self.forwarder.stats_mut());
             self.shared.stats.store(self.forwarder.stats());
         }
         let is_busy = frames >= RECEIVE_SLOTS || packets >= RECEIVE_SLOTS;
@@ -180,6 +181,13 @@ impl<F: FrameIo, P: PacketIo> Outlet<F, P> {
                 return Ok(());
             }
         }
+    }
+
+    /// What port and socket took and then dropped is theirs to count, and ours to show.
+    fn count_refused(&self, stats: &mut ForwardStats) {
+        let by_port = self.frames.as_ref().map_or(0, FrameIo::refused);
+        stats.set_drops(DropReason::PortRefused, by_port);
+        stats.set_drops(DropReason::SocketRefused, self.packets.refused());
     }
 
     fn flush(&mut self, stats: &mut ForwardStats) -> Result<(), WorkerError> {

@@ -11,6 +11,12 @@ use weave_crypto::{ShortId, Suite, TunnelKeys};
 use super::*;
 use crate::{MemoryHost, MemoryNet, MemoryPort, MemorySocket};
 
+const CAPS: PacketCaps = PacketCaps {
+    gso_segments_max: 64,
+    gro: true,
+    dont_fragment: true,
+};
+
 #[test]
 fn two_workers_carry_a_flood_there_and_unicast_back() {
     let mut pair = Pair::new(64);
@@ -66,6 +72,33 @@ fn frames_that_wait_for_a_tunnel_go_out_when_the_snapshot_has_it() {
     pair.a.shared.published.store(Arc::new(renumbered(&fib, 9)));
     pair.settle();
     assert_eq!(pair.b.host.pop().unwrap().bytes, patient);
+}
+
+#[test]
+fn what_the_port_itself_refused_is_shown_with_the_other_drops() {
+    struct Refusing(MemoryPort);
+    impl FrameIo for Refusing {
+        fn caps(&self) -> weave_core::FrameCaps {
+            self.0.caps()
+        }
+        fn recv(&mut self, rx: &mut Batch<FrameMeta>) -> io::Result<usize> {
+            self.0.recv(rx)
+        }
+        fn send(&mut self, tx: &mut Batch<FrameMeta>) -> io::Result<usize> {
+            self.0.send(tx)
+        }
+        fn refused(&self) -> u64 {
+            7
+        }
+    }
+    let pair = Pair::new(64);
+    let (port, host) = MemoryPort::plain(1514, 4);
+    let socket = MemorySocket::pair(SocketAddr::from(([198, 18, 0, 9], 1)), CAPS, 4).0;
+    let shared = pair.a.shared.clone();
+    let mut worker = Worker::new(Some(Refusing(port)), socket, shared.clone(), pair.now);
+    host.push_bytes(&frame(BROADCAST, mac(1), b"hello"));
+    worker.turn(pair.now).unwrap();
+    assert_eq!(shared.stats.load().drops(DropReason::PortRefused), 7);
 }
 
 #[test]
@@ -127,12 +160,7 @@ impl Pair {
         let keys = TunnelKeys::pair([7; 32], Suite::Aes256Gcm, 11, 22);
         let mut side = |number: u8, keys: TunnelKeys| {
             let (port, host) = MemoryPort::plain(1514, PORT_FRAMES);
-            let caps = PacketCaps {
-                gso_segments_max: 64,
-                gro: true,
-                dont_fragment: true,
-            };
-            let socket = net.bind(address(number), caps, runs_max);
+            let socket = net.bind(address(number), CAPS, runs_max);
             let fib = fib(now, number, Arc::new(keys));
             let shared = Shared {
                 published: Arc::new(Published::new(Arc::new(fib))),
