@@ -4,13 +4,16 @@
 //! turns all of it into forwarding snapshots ([`Fib`]) for the data plane.
 
 mod command;
+mod config;
+mod keys;
+mod paths;
 mod sites;
 mod snapshot;
 mod status;
 mod tunnels;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,13 +21,11 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use weave_crypto::{Identity, NetworkId, PeerId, TunnelLocal};
-use weave_mesh::{
-    CloseReason, ConnId, DEFAULT_PORT, DirectVerifier, Mesh, MeshConfig, RecordKind, Routed,
-    RouterBody, Target, Verifier,
-};
+use weave_crypto::{Identity, PeerId, TunnelLocal};
+use weave_mesh::{CloseReason, ConnId, DirectVerifier, Mesh, Target, Verifier};
 
 pub use command::{Action, Command, Event, Level, RouterWake};
+pub use config::Config;
 pub use status::{
     ConnectionStatus, MacStatus, PeerStatus, RouteStatus, Status, TargetStatus, Verdict,
 };
@@ -33,73 +34,19 @@ use crate::fib::{Fib, Heard};
 use crate::packet::{Kind, seal_packet};
 use crate::routes::PathTree;
 use crate::timer::{Timer, Timers};
-use crate::topology::{ReportedLink, Topology};
+use crate::topology::Topology;
 use crate::{MacTable, Notice, Site};
 use sites::Sites;
-use tunnels::{Outcome, Refusal, Remote, TunnelMessage, Tunnels};
-use wire::Body;
+use tunnels::Tunnels;
 
-/// Routes are computed at most this often, and at once after a quiet time (design: 10 times a second).
-const ROUTES_INTERVAL: Duration = Duration::from_millis(100);
-/// With many routers a computation costs more, so it is done less often: this much for each router beyond 50.
-const ROUTES_INTERVAL_PER_ROUTER: Duration = Duration::from_millis(2);
 /// MAC addresses are looked through this often; their age limit is 600 s.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(30);
 /// Addresses to rejoin are stored this long after a change, all changes of that time together.
 const STORE_PEERS_AFTER: Duration = Duration::from_secs(2);
 /// Addresses to rejoin that are kept.
 const STORED_PEERS_MAX: usize = 64;
-/// Control messages between routers go over at most so many hops.
-const ROUTED_TTL: u8 = 32;
-/// IP and UDP headers before a packet, in bytes.
-const IPV4_UDP_BYTES: u16 = 20 + 8;
-const IPV6_UDP_BYTES: u16 = 40 + 8;
-/// Neighbours by default (cli.md, `--conn-limit`).
-const CONN_LIMIT: usize = 32;
 /// Actions of one kind that wait to be polled are bounded by the inputs; events are bounded here.
 const EVENTS_MAX: usize = 256;
-
-/// What a router is told at its start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Its part of the mesh: names, port, targets, limits.
-    pub mesh: MeshConfig,
-    /// The mesh's name, for status.
-    pub network_name: String,
-    /// Version of the program, for status.
-    pub version: String,
-    /// The frame port in words, for status; `None` for a pure relay.
-    pub frame_port: Option<String>,
-    /// IP MTU of the device that leads to the peers, in bytes.
-    pub underlay_mtu_bytes: u16,
-    /// MTU for containers, in bytes, for status.
-    pub mtu_bytes: u16,
-}
-
-impl Config {
-    /// The defaults: port 6783, up to 32 neighbours, discovery on, a frame port, an underlay of 1,500 bytes.
-    pub fn new(network_name: &str, nickname: &str) -> Self {
-        let underlay_mtu_bytes = 1500;
-        Self {
-            mesh: MeshConfig {
-                network: NetworkId::from_name(network_name),
-                name: None,
-                nickname: nickname.to_owned(),
-                listen_port: DEFAULT_PORT,
-                targets: Vec::new(),
-                rejoin: Vec::new(),
-                discovery: true,
-                conn_limit: CONN_LIMIT,
-                aes: true,
-            },
-            network_name: network_name.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            frame_port: Some("embedded".to_owned()),
-            underlay_mtu_bytes,
-            mtu_bytes: crate::overlay_mtu_bytes(usize::from(underlay_mtu_bytes), true) as u16,
-        }
-    }
-}
 
 /// The control plane of one router: its mesh, tunnels, topology and routes, made into forwarding snapshots.
 ///
@@ -535,290 +482,6 @@ impl Router {
             // The mesh may learn to tell more before this crate does.
             _ => self.refuse("mesh_event_unknown"),
         }
-    }
-
-    // Private: control messages between routers.
-
-    fn handle_routed(&mut self, now: Instant, via: PeerId, message: Routed) {
-        if message.to != self.peer_id() {
-            self.pass_on(now, via, message);
-            return;
-        }
-        let from = message.from;
-        let Some(body) = Body::decode(&message.body) else {
-            self.refuse("routed_malformed");
-            return;
-        };
-        match body {
-            Body::Initiation(bytes) => {
-                let Some(remote) = self.remote(&from) else {
-                    self.refuse("tunnel_unknown_peer");
-                    return;
-                };
-                let outcome = self.tunnels.handle_initiation(now, remote, &bytes);
-                self.apply_tunnel_outcome(now, Some(from), outcome);
-            }
-            Body::Answer(bytes) => {
-                let outcome = self.tunnels.handle_answer(now, from, &bytes);
-                self.apply_tunnel_outcome(now, Some(from), outcome);
-            }
-            Body::Confirmation(bytes) => {
-                let outcome = self.tunnels.handle_confirmation(now, from, &bytes);
-                self.apply_tunnel_outcome(now, Some(from), outcome);
-            }
-            Body::Current(bytes) => self.mesh.handle_record(now, via, &bytes),
-        }
-    }
-
-    fn pass_on(&mut self, now: Instant, via: PeerId, message: Routed) {
-        let Some(next) = self.next_hop(&message.to).filter(|next| *next != via) else {
-            self.refuse("routed_no_route");
-            return;
-        };
-        let Some(ttl) = message.ttl.checked_sub(1).filter(|ttl| *ttl > 0) else {
-            self.refuse("routed_ttl_expired");
-            return;
-        };
-        if self
-            .mesh
-            .send(now, next, Routed { ttl, ..message })
-            .is_err()
-        {
-            self.refuse("routed_queue_full");
-        }
-    }
-
-    fn send_to(&mut self, now: Instant, to: PeerId, body: Body) {
-        let via = if self.mesh.link(&to).is_some() {
-            Some(to)
-        } else {
-            self.next_hop(&to)
-        };
-        let Some(via) = via else {
-            self.refuse("routed_no_route");
-            return;
-        };
-        let message = Routed {
-            from: self.peer_id(),
-            to,
-            ttl: ROUTED_TTL,
-            body: body.encode(),
-        };
-        if self.mesh.send(now, via, message).is_err() {
-            self.refuse("routed_queue_full");
-        }
-    }
-
-    // Private: tunnels.
-
-    /// Begins a tunnel unless one stands, one is under way, or the peer's record is not there yet.
-    fn begin_tunnel(&mut self, now: Instant, peer: PeerId) {
-        if self.tunnels.sealing(&peer).is_none() && !self.tunnels.is_pending(&peer) {
-            self.begin_tunnel_anew(now, peer);
-        }
-    }
-
-    fn begin_tunnel_anew(&mut self, now: Instant, peer: PeerId) {
-        if let Some(remote) = self.remote(&peer)
-            && let Some(message) = self.tunnels.begin(now, remote)
-        {
-            self.send_tunnel_message(now, peer, message);
-        }
-    }
-
-    /// Links that stood before their peer's record was there.
-    fn begin_awaited_tunnels(&mut self, now: Instant) {
-        let awaited: Vec<PeerId> = self
-            .mesh
-            .links()
-            .filter(|link| link.dialled())
-            .map(|link| link.peer())
-            .filter(|peer| self.tunnels.sealing(peer).is_none() && !self.tunnels.is_pending(peer))
-            .collect();
-        for peer in awaited {
-            self.begin_tunnel(now, peer);
-        }
-    }
-
-    fn end_tunnels_of_older_boots(&mut self, now: Instant) {
-        let boots: Vec<(PeerId, u64)> = self
-            .sites
-            .iter()
-            .filter_map(|(peer, _)| Some((peer, self.mesh.store().boot_id(&peer)?)))
-            .collect();
-        for (peer, boot_id) in boots {
-            self.end_tunnel_of_older_boot(now, peer, boot_id);
-        }
-    }
-
-    fn end_tunnel_of_older_boot(&mut self, now: Instant, peer: PeerId, boot_id: u64) {
-        if self.tunnels.forget_older_boot(&peer, boot_id) {
-            self.mesh.handle_tunnel(now, peer, false);
-            self.fib_is_stale = true;
-        }
-    }
-
-    fn apply_tunnel_outcome(&mut self, now: Instant, from: Option<PeerId>, outcome: Outcome) {
-        self.fib_is_stale |= outcome.changed;
-        if let Some(peer) = from {
-            if let Some(message) = outcome.reply {
-                self.send_tunnel_message(now, peer, message);
-            }
-            if outcome.refused == Some(Refusal::StaleBoot) {
-                self.send_current(now, peer);
-            }
-        }
-        if outcome.changed {
-            let ready: Vec<PeerId> = self
-                .mesh
-                .links()
-                .map(|link| link.peer())
-                .filter(|peer| self.tunnels.sealing(peer).is_some())
-                .collect();
-            for peer in ready {
-                self.mesh.handle_tunnel(now, peer, true);
-            }
-        }
-        match outcome.refused {
-            Some(Refusal::StaleBoot) => self.refuse("tunnel_stale_boot"),
-            Some(Refusal::Unexpected) => self.refuse("tunnel_unexpected"),
-            Some(Refusal::NotGenuine) => self.refuse("tunnel_not_genuine"),
-            Some(Refusal::TooOften) => self.refuse("tunnel_too_often"),
-            Some(Refusal::Lost) | None => {}
-        }
-    }
-
-    fn send_tunnel_message(&mut self, now: Instant, peer: PeerId, message: TunnelMessage) {
-        self.send_to(now, peer, message.into());
-    }
-
-    /// Tells a peer that holds an older boot of ours which one is current.
-    fn send_current(&mut self, now: Instant, peer: PeerId) {
-        let own = self.peer_id();
-        if let Some(record) = self.mesh.store().record(&own, RecordKind::Router) {
-            let bytes = record.bytes().to_vec();
-            self.send_to(now, peer, Body::Current(bytes));
-        }
-    }
-
-    /// What a set-up with this peer needs: from its link, or from its record.
-    fn remote(&self, peer: &PeerId) -> Option<Remote> {
-        let record = self.mesh.store().router(peer)?;
-        // A link to a later boot stands already, and its record is on the way.
-        if self
-            .mesh
-            .link(peer)
-            .is_some_and(|link| link.boot_id() > record.boot_id)
-        {
-            return None;
-        }
-        Some(Remote {
-            peer: *peer,
-            noise_public: record.noise_public,
-            boot_id: record.boot_id,
-            aes: record.capabilities & RouterBody::CAPABILITY_AES != 0,
-        })
-    }
-
-    /// Until the path MTU is searched for, the underlay device's is taken for that of every path.
-    fn set_path_mtu(&mut self, now: Instant, peer: PeerId) {
-        let Some(link) = self.mesh.link(&peer) else {
-            return;
-        };
-        let remote = link.udp_remote().unwrap_or_else(|| link.remote());
-        let headers = if remote.is_ipv4() {
-            IPV4_UDP_BYTES
-        } else {
-            IPV6_UDP_BYTES
-        };
-        let path_mtu_bytes = self.config.underlay_mtu_bytes.saturating_sub(headers);
-        if link.path_mtu_bytes() != path_mtu_bytes {
-            self.mesh.handle_path_mtu(now, peer, path_mtu_bytes);
-        }
-    }
-
-    // Private: routes.
-
-    /// Routes are computed within 10 ms of a change: at once, but not more often than the interval.
-    fn routes_are_stale(&mut self, now: Instant) {
-        let beyond =
-            u32::try_from(self.topology.routers().len().saturating_sub(50)).unwrap_or(u32::MAX);
-        let interval = ROUTES_INTERVAL + ROUTES_INTERVAL_PER_ROUTER.saturating_mul(beyond);
-        let at = self.routes_at.map_or(now, |last| now.max(last + interval));
-        self.timers.set_earlier(Timer::Routes, at);
-        self.fib_is_stale = true;
-    }
-
-    fn compute_routes(&mut self, now: Instant) {
-        self.routes_at = Some(now);
-        self.topology = Topology::new(self.reports());
-        let own = self.topology.number(&self.peer_id());
-        self.tree = PathTree::new(&self.topology, own.unwrap_or(usize::MAX));
-        let reachable: BTreeSet<PeerId> = self
-            .tree
-            .reached()
-            .map(|(number, _)| self.topology.routers()[number])
-            .collect();
-        for peer in &reachable {
-            if *peer != self.peer_id() && self.sites.assign(now, *peer).is_none() {
-                self.refuse("sites_exhausted");
-            }
-        }
-        self.mesh.handle_reachable(now, &reachable);
-        self.fib_is_stale = true;
-    }
-
-    /// Each router's links: the others' as their records tell, our own as they are this moment.
-    fn reports(&self) -> Vec<(PeerId, Vec<ReportedLink>)> {
-        let store = self.mesh.store();
-        let own = self.peer_id();
-        let others = store
-            .origins()
-            .filter(|origin| *origin != own)
-            .map(|origin| {
-                let links = store.links(&origin).map(|body| {
-                    body.links
-                        .iter()
-                        .map(|entry| ReportedLink {
-                            neighbour: entry.neighbour,
-                            cost_us: entry.cost,
-                            path_mtu_bytes: entry.path_mtu_bytes,
-                        })
-                        .collect()
-                });
-                (origin, links.unwrap_or_default())
-            });
-        let published: BTreeMap<PeerId, u32> = store
-            .links(&own)
-            .map(|body| {
-                body.links
-                    .iter()
-                    .map(|entry| (entry.neighbour, entry.cost))
-                    .collect()
-            })
-            .unwrap_or_default();
-        let ours = self
-            .mesh
-            .links()
-            .filter(|link| link.udp_is_up())
-            .map(|link| ReportedLink {
-                neighbour: link.peer(),
-                // The published cost, where there is one: all routers reckon with the same.
-                cost_us: published
-                    .get(&link.peer())
-                    .copied()
-                    .unwrap_or_else(|| link.cost()),
-                path_mtu_bytes: link.path_mtu_bytes(),
-            })
-            .collect();
-        others.chain([(own, ours)]).collect()
-    }
-
-    /// The neighbour through which a router is reached.
-    fn next_hop(&self, to: &PeerId) -> Option<PeerId> {
-        let number = self.topology.number(to)?;
-        let node = self.tree.node(number).filter(|_| *to != self.peer_id())?;
-        self.topology.routers().get(node.first_hop).copied()
     }
 
     // Private: the rest.

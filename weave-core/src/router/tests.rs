@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use weave_crypto::NetworkId;
+use weave_mesh::MeshConfig;
 
 use super::*;
 use crate::{

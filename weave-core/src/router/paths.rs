@@ -1,0 +1,100 @@
+//! When routes are computed, and over which links.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use weave_crypto::PeerId;
+
+use super::Router;
+use crate::routes::PathTree;
+use crate::timer::Timer;
+use crate::topology::{ReportedLink, Topology};
+
+impl Router {
+    /// Routes are computed within 10 ms of a change: at once, but not more often than the interval.
+    pub(super) fn routes_are_stale(&mut self, now: Instant) {
+        let beyond =
+            u32::try_from(self.topology.routers().len().saturating_sub(50)).unwrap_or(u32::MAX);
+        let interval = ROUTES_INTERVAL + ROUTES_INTERVAL_PER_ROUTER.saturating_mul(beyond);
+        let at = self.routes_at.map_or(now, |last| now.max(last + interval));
+        self.timers.set_earlier(Timer::Routes, at);
+        self.fib_is_stale = true;
+    }
+
+    pub(super) fn compute_routes(&mut self, now: Instant) {
+        self.routes_at = Some(now);
+        self.topology = Topology::new(self.reports());
+        let own = self.topology.number(&self.peer_id());
+        self.tree = PathTree::new(&self.topology, own.unwrap_or(usize::MAX));
+        let reachable: BTreeSet<PeerId> = self
+            .tree
+            .reached()
+            .map(|(number, _)| self.topology.routers()[number])
+            .collect();
+        for peer in &reachable {
+            if *peer != self.peer_id() && self.sites.assign(now, *peer).is_none() {
+                self.refuse("sites_exhausted");
+            }
+        }
+        self.mesh.handle_reachable(now, &reachable);
+        self.fib_is_stale = true;
+    }
+
+    /// Each router's links: the others' as their records tell, our own as they are this moment.
+    pub(super) fn reports(&self) -> Vec<(PeerId, Vec<ReportedLink>)> {
+        let store = self.mesh.store();
+        let own = self.peer_id();
+        let others = store
+            .origins()
+            .filter(|origin| *origin != own)
+            .map(|origin| {
+                let links = store.links(&origin).map(|body| {
+                    body.links
+                        .iter()
+                        .map(|entry| ReportedLink {
+                            neighbour: entry.neighbour,
+                            cost_us: entry.cost,
+                            path_mtu_bytes: entry.path_mtu_bytes,
+                        })
+                        .collect()
+                });
+                (origin, links.unwrap_or_default())
+            });
+        let published: BTreeMap<PeerId, u32> = store
+            .links(&own)
+            .map(|body| {
+                body.links
+                    .iter()
+                    .map(|entry| (entry.neighbour, entry.cost))
+                    .collect()
+            })
+            .unwrap_or_default();
+        let ours = self
+            .mesh
+            .links()
+            .filter(|link| link.udp_is_up())
+            .map(|link| ReportedLink {
+                neighbour: link.peer(),
+                // The published cost, where there is one: all routers reckon with the same.
+                cost_us: published
+                    .get(&link.peer())
+                    .copied()
+                    .unwrap_or_else(|| link.cost()),
+                path_mtu_bytes: link.path_mtu_bytes(),
+            })
+            .collect();
+        others.chain([(own, ours)]).collect()
+    }
+
+    /// The neighbour through which a router is reached.
+    pub(super) fn next_hop(&self, to: &PeerId) -> Option<PeerId> {
+        let number = self.topology.number(to)?;
+        let node = self.tree.node(number).filter(|_| *to != self.peer_id())?;
+        self.topology.routers().get(node.first_hop).copied()
+    }
+}
+
+/// Routes are computed at most this often, and at once after a quiet time (design: 10 times a second).
+const ROUTES_INTERVAL: Duration = Duration::from_millis(100);
+/// With many routers a computation costs more, so it is done less often: this much for each router beyond 50.
+const ROUTES_INTERVAL_PER_ROUTER: Duration = Duration::from_millis(2);
