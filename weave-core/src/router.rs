@@ -65,7 +65,8 @@ pub struct Router {
     heard: BTreeMap<PeerId, Arc<Heard>>,
     topology: Topology,
     tree: PathTree,
-    routes_at: Option<Instant>,
+    /// Computations of routes are accounted for up to here.
+    routes_paid_until: Instant,
     flood_sequence: Arc<AtomicU64>,
     fib_version: u64,
     fib_is_stale: bool,
@@ -144,7 +145,7 @@ impl Router {
             heard: BTreeMap::new(),
             topology: Topology::default(),
             tree: PathTree::new(&Topology::default(), 0),
-            routes_at: None,
+            routes_paid_until: now,
             flood_sequence: Arc::new(AtomicU64::new(first_flood_sequence(boot_id))),
             fib_version: 0,
             fib_is_stale: true,

@@ -11,18 +11,25 @@ use crate::timer::Timer;
 use crate::topology::{ReportedLink, Topology};
 
 impl Router {
-    /// Routes are computed within 10 ms of a change: at once, but not more often than the interval.
+    /// Routes are computed a moment after a change, together with the changes that follow it; a few times in a row,
+    /// then only as often as the interval says (a leaky bucket, ITU-T I.371's generic cell rate algorithm).
     pub(super) fn routes_are_stale(&mut self, now: Instant) {
-        let beyond =
-            u32::try_from(self.topology.routers().len().saturating_sub(50)).unwrap_or(u32::MAX);
-        let interval = ROUTES_INTERVAL + ROUTES_INTERVAL_PER_ROUTER.saturating_mul(beyond);
-        let at = self.routes_at.map_or(now, |last| now.max(last + interval));
-        self.timers.set_earlier(Timer::Routes, at);
+        let soon = now + ROUTES_DELAY;
+        let ahead = self.routes_interval() * ROUTES_BURST;
+        let at = self.routes_paid_until.checked_sub(ahead);
+        self.timers
+            .set_earlier(Timer::Routes, at.map_or(soon, |at| at.max(soon)));
         self.fib_is_stale = true;
     }
 
+    fn routes_interval(&self) -> Duration {
+        let beyond = self.topology.routers().len().saturating_sub(50);
+        let beyond = u32::try_from(beyond).unwrap_or(u32::MAX);
+        ROUTES_INTERVAL + ROUTES_INTERVAL_PER_ROUTER.saturating_mul(beyond)
+    }
+
     pub(super) fn compute_routes(&mut self, now: Instant) {
-        self.routes_at = Some(now);
+        self.routes_paid_until = self.routes_paid_until.max(now) + self.routes_interval();
         self.topology = Topology::new(self.reports());
         let own = self.topology.number(&self.peer_id());
         self.tree = PathTree::new(&self.topology, own.unwrap_or(usize::MAX));
@@ -94,7 +101,13 @@ impl Router {
     }
 }
 
-/// Routes are computed at most this often, and at once after a quiet time (design: 10 times a second).
+/// Routes are computed at most this often in the long run (design: 10 times a second).
 const ROUTES_INTERVAL: Duration = Duration::from_millis(100);
+/// Changes come in groups: both ends' records of a new link arrive within a round trip. Far below what a probe takes
+/// to notice a cut (design: within 10 ms).
+const ROUTES_DELAY: Duration = Duration::from_millis(5);
+/// Computations that may follow each other at once: a link that comes up changes the own links, the neighbour's
+/// record, and the own record, one after the other within milliseconds.
+const ROUTES_BURST: u32 = 3;
 /// With many routers a computation costs more, so it is done less often: this much for each router beyond 50.
 const ROUTES_INTERVAL_PER_ROUTER: Duration = Duration::from_millis(2);

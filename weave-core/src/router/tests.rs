@@ -49,6 +49,42 @@ fn the_first_frame_crosses_within_a_second_of_the_second_start() {
 }
 
 #[test]
+fn routes_follow_a_new_link_without_waiting_for_each_other() {
+    let mut net = Net::new(&["a", "b"]);
+    net.connect(0, 1);
+    let started = net.now;
+    while net
+        .nodes
+        .iter()
+        .any(|node| node.fib.floods.values().all(Vec::is_empty))
+    {
+        net.run(Duration::from_millis(1));
+    }
+    // 100 ms between two versions of a record, and some round trips of 2 ms.
+    let took = net.now - started;
+    assert!(took < Duration::from_millis(140), "{took:?}");
+}
+
+#[test]
+fn routes_are_computed_no_more_often_than_the_interval_in_the_long_run() {
+    let mut net = Net::new(&["a"]);
+    let start = net.now;
+    let router = &mut net.nodes[0].router;
+    let mut computed = 0;
+    let mut now = start;
+    while now < start + Duration::from_secs(2) {
+        router.routes_are_stale(now);
+        let (at, wake) = router.timers.next().unwrap();
+        if at <= now && wake == Timer::Routes {
+            router.handle_timeout(now);
+            computed += 1;
+        }
+        now += Duration::from_millis(1);
+    }
+    assert!((20..=24).contains(&computed), "{computed}");
+}
+
+#[test]
 fn a_relay_passes_unicast_on_without_reading_it() {
     let mut net = Net::new(&["a", "b", "c"]);
     net.cut.push((0, 2));
