@@ -6,8 +6,17 @@ use crate::{MemoryHost, MemoryPort};
 
 #[tokio::test]
 async fn two_routers_on_loopback_find_each_other_and_carry_frames() {
-    let (a, a_host) = router(1, vec![]);
-    let (b, b_host) = router(2, vec![target(&a)]);
+    frames_are_carried_over(Ipv4Addr::LOCALHOST.into()).await;
+}
+
+#[tokio::test]
+async fn two_routers_on_an_ipv6_underlay_find_each_other_and_carry_frames() {
+    frames_are_carried_over(std::net::Ipv6Addr::LOCALHOST.into()).await;
+}
+
+async fn frames_are_carried_over(loopback: IpAddr) {
+    let (a, a_host) = router_at(loopback, 1, vec![]);
+    let (b, b_host) = router_at(loopback, 2, vec![target(&a)]);
 
     // Broadcasts are lost until the link carries frames, as those of a real network are.
     let question = frame(BROADCAST, mac(2), b"who is there?");
@@ -131,8 +140,13 @@ impl weave_core::FrameIo for BrokenPort {
 }
 
 fn router(number: u8, targets: Vec<Target>) -> (Running, MemoryHost) {
+    router_at(Ipv4Addr::LOCALHOST.into(), number, targets)
+}
+
+fn router_at(loopback: IpAddr, number: u8, targets: Vec<Target>) -> (Running, MemoryHost) {
     let (port, host) = MemoryPort::plain(1514, 256);
     let mut config = config(number, targets);
+    config.sockets = Sockets::bind(SocketAddr::new(loopback, 0)).unwrap();
     config.port = Some(port.into());
     (start(config).unwrap(), host)
 }
