@@ -123,6 +123,7 @@ impl PacketIo for UdpTransport {
                 continue;
             }
             buffer.grow(meta.len);
+            log_run("received", canonical(meta.addr), meta.len, meta.stride);
             rx.commit(PacketMeta {
                 remote: canonical(meta.addr),
                 local: meta.dst_ip.map(|ip| ip.to_canonical()),
@@ -139,6 +140,7 @@ impl PacketIo for UdpTransport {
     fn send(&mut self, tx: &mut Batch<PacketMeta>) -> io::Result<usize> {
         let mut count = 0;
         while let Some((bytes, meta)) = tx.front() {
+            log_run("sent", meta.remote, bytes.len(), meta.segment_bytes);
             match self.shared.send_run(bytes, meta) {
                 Sent::Taken { refused } => {
                     if refused > 0 {
@@ -157,6 +159,14 @@ impl PacketIo for UdpTransport {
     fn refused(&self) -> u64 {
         self.shared.refused.load(Ordering::Relaxed)
     }
+}
+
+/// A line for each run of packets, with `--debug`; otherwise one comparison.
+fn log_run(what: &str, remote: SocketAddr, len_bytes: usize, segment_bytes: usize) {
+    tracing::trace!(
+        "{what} {} packets, {len_bytes} bytes, {remote}",
+        len_bytes.div_ceil(segment_bytes.max(1))
+    );
 }
 
 /// What became of a run.
