@@ -1,0 +1,173 @@
+//! Frames that wait, probes, notes, and what the control plane is told.
+
+use super::*;
+
+#[test]
+fn frames_wait_for_a_tunnel_for_a_while_and_in_order() {
+    let mut world = pair();
+    let route = world.nodes[0].fib.sites[site(1).index()].take().unwrap();
+    let mut without = route.clone();
+    without.keys = None;
+    world.nodes[0].fib.sites[site(1).index()] = Some(without);
+    let sent: Vec<_> = (0..8u8)
+        .map(|number| frame(mac(1, 1), mac(0, 1), &[number; 20]))
+        .collect();
+    for frame in &sent {
+        world.put_one(0, frame.clone());
+    }
+    assert_eq!(
+        world.notices(0),
+        [Notice::NoTunnel { site: site(1) }],
+        "told once in 100 ms"
+    );
+    world.put_one(0, frame(mac(1, 1), mac(0, 1), b"a ninth"));
+    assert_eq!(world.drops(0, DropReason::NoTunnel), 1);
+    world.snapshot(0);
+    assert!(world.wire.is_empty(), "still no keys");
+    world.nodes[0].fib.sites[site(1).index()] = Some(route.clone());
+    let mut world = world.with_slots(1);
+    world.snapshot(0);
+    world.carry();
+    assert_eq!(world.delivered(1), sent);
+
+    let mut without = route.clone();
+    without.next_hop = None;
+    world.nodes[0].fib.sites[site(1).index()] = Some(without);
+    world.put_one(0, sent[0].clone());
+    world.put_one(0, frame(mac(1, 1), mac(0, 1), &[0; 2_050]));
+    assert_eq!(world.drops(0, DropReason::NoTunnel), 2, "too large to wait");
+    world.now += Duration::from_millis(2_001);
+    world.nodes[0].fib.sites[site(1).index()] = Some(route);
+    world.snapshot(0);
+    assert!(world.wire.is_empty());
+    assert_eq!(world.drops(0, DropReason::NoTunnel), 3, "waited too long");
+    world.nodes[0].fib.sites[site(1).index()] = None;
+    world.put_one(0, sent[0].clone());
+    assert_eq!(world.drops(0, DropReason::NoRoute), 1);
+}
+
+#[test]
+fn challenges_are_answered_on_the_spot_to_where_they_came_from() {
+    let mut world = pair();
+    let keys = world.nodes[0].fib.neighbours[0].keys.clone().unwrap();
+    let challenge = Probe {
+        kind: ProbeKind::Challenge,
+        last_heard_ms: 3,
+        sequence: 4,
+        token: 5,
+        seen: Some(address(1)),
+    };
+    world.now += Duration::from_millis(250);
+    let mut body = vec![0; PROBE_BYTES + 900];
+    challenge.emit(&mut body);
+    let bytes = seal_packet(&keys, Kind::Probe, None, &body).unwrap();
+    let run = Run {
+        from: 0,
+        to: 1,
+        meta: PacketMeta::single(address(0), bytes.len()),
+        bytes,
+    };
+    world.receive(&run);
+    let report = |probe, from: usize| Notice::Probe {
+        site: site(from),
+        remote: address(from),
+        probe,
+    };
+    assert_eq!(world.notices(1), [report(challenge, 0)]);
+    let answer = world.wire.pop_front().unwrap();
+    assert_eq!(answer.to, 0);
+    world.receive(&answer);
+    assert_eq!(
+        world.notices(0),
+        [report(challenge.answer(250, address(0)), 1)],
+        "heard 250 ms before the challenge"
+    );
+    assert!(world.wire.is_empty(), "an answer needs none");
+    assert_eq!(
+        world.nodes[1].fib.neighbours[0]
+            .heard
+            .last(world.nodes[1].fib.epoch),
+        Some(world.now)
+    );
+}
+
+#[test]
+fn a_relayed_packet_says_nothing_of_the_direct_path() {
+    // 0 and 2 are neighbours, but 0 sends by 1.
+    let mut world = World::new(3, &[(0, 1), (1, 2), (0, 2)]);
+    for node in 0..3 {
+        let to = (node + 1) % 3;
+        world.nodes[node]
+            .macs
+            .learn(world.now, mac(to, 1), site(to));
+    }
+    world.nodes[0].macs.learn(world.now, mac(2, 1), site(2));
+    world.nodes[0].fib.sites[site(2).index()]
+        .as_mut()
+        .unwrap()
+        .next_hop = Some(crate::NextHop::Relay(NeighbourIndex(0)));
+    world.put_one(0, frame(mac(2, 1), mac(0, 1), b"the long way"));
+    assert_eq!(world.carry(), 2);
+    assert_eq!(world.delivered(2).len(), 1);
+    let fib = &world.nodes[2].fib;
+    assert!(
+        fib.neighbours[0].heard.last(fib.epoch).is_none(),
+        "0 was not heard"
+    );
+    assert!(
+        fib.neighbours[1].heard.last_unicast(fib.epoch).is_some(),
+        "1 carried a frame"
+    );
+    let active = |node: usize| Notice::Active { site: site(node) };
+    assert_eq!(world.notices(0), [active(1)]);
+    assert_eq!(world.notices(1), [active(0), active(2)]);
+    assert!(world.notices(2).contains(&active(1)));
+}
+
+#[test]
+fn the_first_packet_confirms_the_keys() {
+    let mut world = World::new(2, &[(0, 1)]);
+    world.put_one(0, frame(BROADCAST, mac(0, 1), b"x"));
+    world.put_one(0, frame(BROADCAST, mac(0, 1), b"y"));
+    world.carry();
+    let confirmed = |notice: &&Notice| matches!(notice, Notice::Confirmed { .. });
+    let told = world.notices(1);
+    let keys = &world.nodes[1].fib.receivers[&index(1, 0)].keys;
+    assert!(keys.is_confirmed());
+    assert!(told.iter().filter(confirmed).count() <= 1, "{told:?}");
+}
+
+#[test]
+fn a_note_that_an_address_is_not_there_has_it_forgotten() {
+    let mut world = line();
+    let note = |world: &mut World, from: usize, to: usize, mac| {
+        let keys = world.nodes[from].fib.sites[site(to).index()]
+            .as_ref()
+            .unwrap()
+            .keys
+            .clone()
+            .unwrap();
+        let mut body = [0; Note::BYTES_MAX];
+        let length = Note::NotHere { mac }.emit(&mut body);
+        let bytes = seal_packet(&keys, Kind::Note, None, &body[..length]).unwrap();
+        let meta = PacketMeta::single(address(from), bytes.len());
+        world.receive(&Run {
+            from,
+            to,
+            meta,
+            bytes,
+        });
+    };
+    note(&mut world, 1, 0, mac(2, 1));
+    assert_eq!(
+        world.nodes[0].macs.lookup(mac(2, 1)),
+        Some(site(2)),
+        "not 1's to say"
+    );
+    note(&mut world, 2, 0, mac(2, 1));
+    assert_eq!(world.nodes[0].macs.lookup(mac(2, 1)), None);
+    assert!(world.notices(0).contains(&Notice::Note {
+        site: site(2),
+        note: Note::NotHere { mac: mac(2, 1) }
+    }));
+}
