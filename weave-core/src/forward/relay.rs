@@ -7,7 +7,7 @@
 use super::run::PushError;
 use super::{Progress, Turn, to};
 use crate::packet::{Envelope, PacketView};
-use crate::{Batch, DropReason, Neighbour, NeighbourIndex, Notice, PacketMeta};
+use crate::{Batch, DropReason, Neighbour, NeighbourIndex, PacketMeta};
 
 /// Where a packet goes on to: decided for each, the same for a run that moves whole.
 #[derive(Clone, Copy)]
@@ -88,10 +88,7 @@ pub(super) fn copy_packet(turn: &mut Turn<'_, '_>, packet: &[u8], meta: &PacketM
         Ok(decision) => decision,
         Err(refused) => {
             if let Some(neighbour) = refused.too_big_for {
-                turn.notices.push(Notice::TooBig {
-                    neighbour,
-                    packet_bytes: packet.len(),
-                });
+                turn.notice_too_big(neighbour, packet.len());
             }
             turn.count_drop(refused.reason);
             return Progress::Done;

@@ -21,7 +21,7 @@ const DISHONEST: [DropReason; 4] = [
     DropReason::PacketMalformed,
     DropReason::NotGenuine,
     DropReason::BodyMalformed,
-    DropReason::PieceUnsupported,
+    DropReason::PieceRefused,
 ];
 
 impl World {
