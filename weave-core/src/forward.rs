@@ -26,7 +26,7 @@ use crate::packet::{self, ENVELOPE_BYTES, Envelope, FLOOD_HEADER_BYTES, FloodHea
 use crate::packet::{EntryHeader, PACKET_OVERHEAD_BYTES, SEALED_HEADER_BYTES, TAG_BYTES};
 use crate::{
     Batch, DropReason, Ecn, Fib, ForwardStats, FrameCaps, FrameMeta, Heard, Learned, MacTable,
-    NeighbourIndex, Notice, Notices, PacketCaps, PacketMeta, Site,
+    Notice, Notices, PacketCaps, PacketMeta, Site,
 };
 
 mod checksum;
@@ -144,7 +144,7 @@ struct Oversize {
     cutter: pieces::Cutter,
     assembly: pieces::Assembly,
     /// When the control plane was last told of a packet too big for a link, and of which.
-    noticed: Option<(NeighbourIndex, Instant)>,
+    noticed: Option<(Site, Instant)>,
 }
 
 impl Forwarder {
@@ -372,16 +372,13 @@ impl<'a, 'o> Turn<'a, 'o> {
     }
 
     /// Tells the control plane that a link takes less than a packet for it has: at most ten times a second.
-    fn notice_too_big(&mut self, neighbour: NeighbourIndex, packet_bytes: usize) {
+    fn notice_too_big(&mut self, neighbour: Site) {
         let is_known = self.oversize.noticed.is_some_and(|(known, at)| {
             known == neighbour && self.now.saturating_duration_since(at) < TOO_BIG_INTERVAL
         });
         if !is_known {
             self.oversize.noticed = Some((neighbour, self.now));
-            self.notices.push(Notice::TooBig {
-                neighbour,
-                packet_bytes,
-            });
+            self.notices.push(Notice::TooBig { neighbour });
         }
     }
 

@@ -118,7 +118,7 @@ impl Router {
         verifier: Arc<dyn Verifier>,
     ) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
-        let mesh = Mesh::new(
+        let mut mesh = Mesh::new(
             config.mesh.clone(),
             Arc::clone(&identity),
             rng.random(),
@@ -127,6 +127,7 @@ impl Router {
             boot_id,
             verifier,
         );
+        mesh.handle_underlay_mtu(now, config.underlay_mtu_bytes);
         let tunnels = Tunnels::new(
             TunnelLocal {
                 identity: Arc::clone(&identity),
@@ -237,8 +238,19 @@ impl Router {
                 };
                 self.push_event(event);
             }
-            Notice::UnknownReceiver { .. } | Notice::Note { .. } | Notice::TooBig { .. } => {}
+            Notice::TooBig { neighbour } => {
+                if let Some(peer) = self.sites.peer(neighbour) {
+                    self.mesh.handle_too_big(now, peer);
+                }
+            }
+            Notice::UnknownReceiver { .. } | Notice::Note { .. } => {}
         }
+        self.drain_mesh(now);
+    }
+
+    /// The MTU of the device that leads to the peers changed, in bytes of IP.
+    pub fn handle_underlay_mtu(&mut self, now: Instant, underlay_mtu_bytes: u16) {
+        self.mesh.handle_underlay_mtu(now, underlay_mtu_bytes);
         self.drain_mesh(now);
     }
 
@@ -428,8 +440,7 @@ impl Router {
                 };
                 self.push_event(event);
             }
-            weave_mesh::Event::LinkChanged { peer } => {
-                self.set_path_mtu(now, peer);
+            weave_mesh::Event::LinkChanged { .. } => {
                 self.routes_are_stale(now);
             }
             weave_mesh::Event::LinkDown { peer, reason } => {

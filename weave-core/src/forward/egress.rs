@@ -388,11 +388,8 @@ fn pass_on(
                 Ok(()) => turn.stats.floods_passed += 1,
                 Err(PushError::Full) => return Progress::OutputFull,
                 Err(PushError::Drop(reason)) => {
-                    let entry_bytes = entry.header.len_bytes() + entry.bytes.len();
-                    if reason == DropReason::TooBig
-                        && let Some(index) = fib.flood_target(&header.origin, *target)
-                    {
-                        turn.notice_too_big(index, sealing.packet_bytes(entry_bytes));
+                    if reason == DropReason::TooBig {
+                        turn.notice_too_big(neighbour.site);
                     }
                     turn.count_drop(reason);
                 }
