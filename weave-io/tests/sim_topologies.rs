@@ -206,6 +206,41 @@ fn tcp_gets_through_loss_duplication_and_reordering() {
 }
 
 #[test]
+fn tcp_gets_through_a_path_whose_mtu_shrinks_under_it() {
+    for relayed in [false, true] {
+        let (mut world, routers, hosts) = line(13, 3);
+        let (near, far) = if relayed {
+            world.cut(routers[0], routers[2]);
+            (1, 2)
+        } else {
+            (0, 2)
+        };
+        world.run_for(seconds(4));
+        let transfer = world.start_transfer(hosts[0], hosts[2], 2_000_000);
+        world.run_for(ms(20));
+        assert_ne!(world.transfer(transfer), TransferState::Done);
+        for bytes in [1_372, 1_252] {
+            world.apply(&Fault::Mtu(routers[near], routers[far], bytes));
+            world.run_for(seconds(2));
+        }
+        assert!(
+            world.run_while_not(seconds(20), |world| world.transfer(transfer)
+                == TransferState::Done),
+            "relayed: {relayed}"
+        );
+        let status = world.status(routers[near]).unwrap();
+        let name = format!("r{far}");
+        let found = status
+            .connections
+            .iter()
+            .find(|connection| connection.name == name)
+            .map(|connection| connection.path_mtu_bytes);
+        assert_eq!(found, Some(1_252), "{:?}", status.connections);
+        world.assert_clean();
+    }
+}
+
+#[test]
 fn containers_on_one_bridge_and_on_others_reach_each_other() {
     let (mut world, routers, hosts) = line(10, 2);
     let more = world.add_host(routers[0], "10.0.0.77/24");
