@@ -68,10 +68,11 @@ pub(super) fn a_change_of_the_devices_mtu_stalls_tcp_for_less_than_3_s() {
         }
         stream.flows(Duration::from_secs(6));
         let stall = stream.stall_since(changed);
+        let found = pair.path_mtu();
         figure(&format!(
-            "eth0 at {mtu_bytes}: {stall:?} without progress, path MTU {}",
-            pair.path_mtu()
+            "eth0 at {mtu_bytes}: {stall:?} without progress, path MTU {found}"
         ));
+        assert_eq!(found, mtu_bytes - 28);
         assert!(stall < STALL_MAX, "{stall:?}");
         pair.carries_everything();
     }
