@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use weave_io::sim::{Conditions, Fault, HostId, RouterId, TransferState, World};
+use weave_io::sim::{
+    Conditions, Fault, HostId, NatBehaviour, NatKind, RouterId, TransferState, World,
+};
 
 #[test]
 fn in_a_line_of_three_the_middle_relays() {
@@ -273,6 +275,43 @@ fn thirty_routers_find_each_other() {
     }
     assert!(world.ping(hosts[0], hosts[29]).is_some());
     world.assert_clean();
+}
+
+#[test]
+fn routers_behind_nat_boxes_reach_each_other_through_one_in_the_open() {
+    for mapping in NatBehaviour::ALL {
+        let mut world = World::new(13);
+        let open = world.add_router("r0");
+        let kind = NatKind {
+            mapping,
+            ..NatKind::MASQUERADE
+        };
+        let nats = [world.add_nat(kind), world.add_nat(kind)];
+        let mut routers = vec![open];
+        for (number, nat) in [nats[0], nats[0], nats[1]].into_iter().enumerate() {
+            routers.push(world.add_router_behind(&format!("r{}", number + 1), nat));
+            world.connect(routers[number + 1], open);
+        }
+        let hosts: Vec<HostId> = routers
+            .iter()
+            .map(|router| world.add_host(*router, &format!("10.0.0.{}/24", router.0 + 1)))
+            .collect();
+        watch_all(&mut world, &hosts);
+        world.run_for(seconds(4));
+        assert!(world.ping(hosts[1], hosts[3]).is_some());
+        assert_eq!(
+            world.route_of(routers[1], routers[2]).as_deref(),
+            Some("r2"),
+            "behind one box: by their private addresses"
+        );
+        // The boxes forget: new ports, and new streams.
+        for router in [routers[1], routers[3]] {
+            world.apply(&Fault::NatRebind(router));
+            world.run_for(seconds(6));
+        }
+        assert!(world.ping(hosts[3], hosts[2]).is_some());
+        world.assert_clean();
+    }
 }
 
 /// Routers in a row, each told of the one before, each with a container. Discovery makes a mesh of them.
