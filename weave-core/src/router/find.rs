@@ -113,14 +113,12 @@ impl Router {
 
     /// The router that was found where a target of this name leads.
     fn behind_target(&self, text: &str) -> Option<PeerId> {
-        let targets = self.mesh.targets();
-        targets.into_iter().find_map(|status| match status.state {
-            TargetState::Connected(peer)
-                if status.target.host() == text || status.target.to_string() == text =>
-            {
-                Some(peer)
-            }
-            _ => None,
+        self.mesh.targets().into_iter().find_map(|status| {
+            let TargetState::Connected(peer) = status.state else {
+                return None;
+            };
+            let is_asked = status.target.host() == text || status.target.to_string() == text;
+            is_asked.then_some(peer)
         })
     }
 
