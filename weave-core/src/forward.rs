@@ -120,14 +120,20 @@ impl ForwarderConfig {
 /// sockets fed so that packets of one remote address come to one worker, as SO_REUSEPORT does.
 #[derive(Debug)]
 pub struct Forwarder {
-    config: ForwarderConfig,
-    stats: ForwardStats,
+    common: Common,
     ingress: ingress::Cursor,
     egress: egress::Cursor,
     waiting: waiting::Waiting,
     floods: flood::Floods,
     port_police: Police,
     limits: Limits,
+}
+
+/// What every direction needs.
+#[derive(Debug)]
+struct Common {
+    config: ForwarderConfig,
+    stats: ForwardStats,
     oversize: Oversize,
 }
 
@@ -151,20 +157,22 @@ impl Forwarder {
     /// A forwarder with nothing in hand.
     pub fn new(config: ForwarderConfig) -> Self {
         Self {
-            config,
-            stats: ForwardStats::new(),
+            common: Common {
+                config,
+                stats: ForwardStats::new(),
+                oversize: Oversize {
+                    told: too_big::Told::new(config.epoch),
+                    cutter: pieces::Cutter::default(),
+                    assembly: pieces::Assembly::default(),
+                    noticed: None,
+                },
+            },
             ingress: ingress::Cursor::default(),
             egress: egress::Cursor::default(),
             waiting: waiting::Waiting::default(),
             floods: flood::Floods::new(config.epoch),
             port_police: Police::new(config.epoch),
             limits: Limits::default(),
-            oversize: Oversize {
-                told: too_big::Told::new(config.epoch),
-                cutter: pieces::Cutter::default(),
-                assembly: pieces::Assembly::default(),
-                noticed: None,
-            },
         }
     }
 
@@ -176,14 +184,7 @@ impl Forwarder {
         rx: &mut Batch<FrameMeta>,
         out: &mut Output<'_>,
     ) -> Progress {
-        let mut turn = Turn::new(
-            now,
-            view,
-            &self.config,
-            &mut self.stats,
-            &mut self.oversize,
-            out,
-        );
+        let mut turn = Turn::new(now, view, &mut self.common, out);
         ingress::handle(
             &mut turn,
             &mut self.ingress,
@@ -202,14 +203,7 @@ impl Forwarder {
         rx: &mut Batch<PacketMeta>,
         out: &mut Output<'_>,
     ) -> Progress {
-        let mut turn = Turn::new(
-            now,
-            view,
-            &self.config,
-            &mut self.stats,
-            &mut self.oversize,
-            out,
-        );
+        let mut turn = Turn::new(now, view, &mut self.common, out);
         egress::handle(
             &mut turn,
             &mut self.egress,
@@ -226,25 +220,18 @@ impl Forwarder {
         view: View<'_>,
         out: &mut Output<'_>,
     ) -> Progress {
-        let mut turn = Turn::new(
-            now,
-            view,
-            &self.config,
-            &mut self.stats,
-            &mut self.oversize,
-            out,
-        );
+        let mut turn = Turn::new(now, view, &mut self.common, out);
         self.waiting.release(&mut turn)
     }
 
     /// The counters.
     pub fn stats(&self) -> &ForwardStats {
-        &self.stats
+        &self.common.stats
     }
 
     /// The counters, for the driver to count what port and socket refuse.
     pub fn stats_mut(&mut self) -> &mut ForwardStats {
-        &mut self.stats
+        &mut self.common.stats
     }
 }
 
@@ -296,14 +283,12 @@ impl Sealing<'_> {
 }
 
 impl<'a, 'o> Turn<'a, 'o> {
-    fn new(
-        now: Instant,
-        view: View<'a>,
-        config: &'o ForwarderConfig,
-        stats: &'o mut ForwardStats,
-        oversize: &'o mut Oversize,
-        out: &'o mut Output<'_>,
-    ) -> Self {
+    fn new(now: Instant, view: View<'a>, common: &'o mut Common, out: &'o mut Output<'_>) -> Self {
+        let Common {
+            config,
+            stats,
+            oversize,
+        } = common;
         Self {
             now,
             view,

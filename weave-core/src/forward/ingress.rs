@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use smoltcp::wire::IpProtocol;
+use weave_mesh::PATH_MTU_BYTES_BASE;
 
 use super::police::Police;
 use super::run::PushError;
@@ -12,8 +13,6 @@ use super::too_big::Answer;
 use super::waiting::Waiting;
 use super::{Progress, Sealing, Turn, checksum, pieces, to};
 use crate::frame::{self, FrameView};
-use weave_mesh::PATH_MTU_BYTES_BASE;
-
 use crate::packet::{
     EntryChecksum, EntryHeader, Envelope, FloodHeader, NUMBER_MAX, PACKET_OVERHEAD_BYTES, Piece,
     TTL_START,
