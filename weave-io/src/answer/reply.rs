@@ -144,24 +144,28 @@ impl Question<'_> {
         if packet.version() != 6 {
             return None;
         }
-        match packet.next_header() {
-            IpProtocol::Icmpv6 if packet.payload().first() == Some(&NEIGHBOR_SOLICIT) => {
+        let next_header = packet.next_header();
+        if next_header == IpProtocol::Icmpv6 {
+            return if packet.payload().first() == Some(&NEIGHBOR_SOLICIT) {
                 self.solicitation(&packet, out)
-            }
-            IpProtocol::Icmpv6 => self.echo_v6(&packet, 0, Part::WHOLE, out),
-            IpProtocol::Ipv6Frag => {
-                // RFC 8200 section 4.5: next header, reserved, offset and flags (2 bytes), identification.
-                let fragment = packet.payload().get(..FRAGMENT_BYTES)?;
-                let offset = u16::from_be_bytes([fragment[2], fragment[3]]);
-                let part = Part {
-                    is_first: offset & !7 == 0,
-                    is_last: offset & 1 == 0,
-                };
-                (IpProtocol::from(fragment[0]) == IpProtocol::Icmpv6)
-                    .then(|| self.echo_v6(&packet, FRAGMENT_BYTES, part, out))?
-            }
-            _ => None,
+            } else {
+                self.echo_v6(&packet, 0, Part::WHOLE, out)
+            };
         }
+        if next_header != IpProtocol::Ipv6Frag {
+            return None;
+        }
+        // RFC 8200 section 4.5: next header, reserved, offset and flags (2 bytes), identification.
+        let fragment = packet.payload().get(..FRAGMENT_BYTES)?;
+        let offset = u16::from_be_bytes([fragment[2], fragment[3]]);
+        let part = Part {
+            is_first: offset & !7 == 0,
+            is_last: offset & 1 == 0,
+        };
+        if IpProtocol::from(fragment[0]) != IpProtocol::Icmpv6 {
+            return None;
+        }
+        self.echo_v6(&packet, FRAGMENT_BYTES, part, out)
     }
 
     /// Answers an echo request, or its part, behind `skip` bytes of extension header, which go back unchanged.

@@ -123,7 +123,7 @@ fn a_search_for_duplicates_is_answered_to_everybody() {
         panic!("the question goes on, and the answer to the mesh");
     };
     assert_eq!(*passed, question);
-    assert_eq!(world.pop_all(), [answer.clone()]);
+    assert_eq!(world.pop_all(), std::slice::from_ref(answer));
     let frame = EthernetFrame::new_unchecked(&answer[..]);
     let packet = Ipv6Packet::new_unchecked(frame.payload());
     assert_eq!(frame.dst_addr().0, [0x33, 0x33, 0, 0, 0, 1]);

@@ -60,6 +60,8 @@ pub enum Input {
     },
     /// Addresses of this host's interfaces, all of them.
     LocalAddresses(Vec<IpAddr>),
+    /// The MTU of the device that leads to the peers, bytes of IP.
+    UnderlayMtu(u16),
     /// The user wants something.
     Command(Command),
 }
@@ -143,6 +145,7 @@ impl<P: PacketIo> ControlLoop<P> {
             Input::LocalAddresses(addresses) => {
                 self.router.handle_local_addresses(now, addresses);
             }
+            Input::UnderlayMtu(bytes) => self.router.handle_underlay_mtu(now, bytes),
             Input::Command(command) => self.router.handle_command(now, command),
         }
     }
