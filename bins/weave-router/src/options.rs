@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 use serde::Serialize;
+use weave_io::host::{Cidr, CidrError};
 use weave_mesh::Target;
 
 use crate::Failure;
@@ -54,6 +55,10 @@ pub struct Options {
     /// No local frame port: a pure relay
     #[arg(long, env = "WEAVE_NO_PORT", hide_env = true, conflicts_with_all = ["bridge", "tap"], value_parser = FalseyValueParser::new())]
     pub no_port: bool,
+
+    /// The router itself answers on this overlay address (ARP, ping): ping it from any container
+    #[arg(long = "address", env = "WEAVE_ADDRESS", hide_env = true, value_name = "CIDR", value_delimiter = ',', value_parser = overlay_address)]
+    pub addresses: Vec<String>,
 
     /// MTU for containers, in bytes [default: the underlay's less 110, at least 1280]
     #[arg(long, env = "WEAVE_MTU", hide_env = true, value_name = "N", value_parser = mtu)]
@@ -111,12 +116,6 @@ impl Options {
                 "use --bridge NAME or --tap NAME",
             ),
             (
-                later.address.is_some(),
-                "--address",
-                "an overlay address of the router's own is not in this release",
-                "leave it out, and ping a container instead",
-            ),
-            (
                 later.password.is_some(),
                 "--password (or WEAVE_PASSWORD)",
                 password,
@@ -159,6 +158,12 @@ impl Options {
             .collect()
     }
 
+    /// The overlay addresses that the router itself answers on.
+    pub fn overlay_addresses(&self) -> Vec<Cidr> {
+        let addresses = self.addresses.iter();
+        addresses.filter_map(|text| text.parse().ok()).collect()
+    }
+
     /// The most verbose level that is logged.
     pub fn level(&self) -> tracing::Level {
         if self.debug {
@@ -173,8 +178,6 @@ impl Options {
 struct Later {
     #[arg(long, env = "WEAVE_PCAP", hide = true, value_name = "IFACE")]
     pcap: Option<String>,
-    #[arg(long, env = "WEAVE_ADDRESS", hide = true, value_name = "CIDR")]
-    address: Option<String>,
     #[arg(
         long,
         env = "WEAVE_PASSWORD",
@@ -220,6 +223,7 @@ Examples:
   weave-router                             the first host: waits for others to connect
   weave-router 192.0.2.1                   joins the mesh of which that host is part
   weave-router --no-port [2001:db8::1]     a relay without containers
+  weave-router --address 10.2.1.250/24     answers pings on the overlay: ping 10.2.1.250 from any container
   weave-router --port 7000 --bridge blue --state-dir /var/lib/blue --control /run/blue.sock host:7000
                                            a second network on the same hosts
 
@@ -257,6 +261,28 @@ fn address(text: &str) -> Result<IpAddr, String> {
         .unwrap_or(text);
     bare.parse()
         .map_err(|_| "not an IPv4 or IPv6 address of this host".to_owned())
+}
+
+/// An address that a single host can have.
+fn overlay_address(text: &str) -> Result<String, String> {
+    let cidr: Cidr = text.parse().map_err(|error: CidrError| error.to_string())?;
+    let address = cidr.address();
+    let is_one_host = match address {
+        IpAddr::V4(v4) => {
+            // Without a host part there are two hosts (RFC 3021) or one, and nothing is reserved.
+            let hosts = u32::MAX.checked_shr(cidr.prefix_len().into()).unwrap_or(0);
+            let host = v4.to_bits() & hosts;
+            let reserved = hosts > 1 && (host == 0 || host == hosts);
+            !(reserved || v4.is_loopback() || v4.is_multicast() || v4.is_unspecified())
+                && !v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_multicast() || v6.is_unspecified()),
+    };
+    if is_one_host {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{address} is no address that a host can have"))
+    }
 }
 
 fn device_name(text: &str) -> Result<String, String> {

@@ -10,7 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 use weave_core::Config;
 use weave_crypto::{Identity, NetworkId};
-use weave_io::{FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Tap};
+use weave_io::host::Cidr;
+use weave_io::{
+    FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Station, Tap,
+};
 use weave_mesh::MeshConfig;
 
 use crate::control::{self, Api, VERSION};
@@ -156,6 +159,14 @@ fn start(
         })
         .transpose()
         .map_err(|error| Failure::new("cannot use the TAP", words(&error), ""))?;
+    let addresses = options.overlay_addresses();
+    let port = if addresses.is_empty() {
+        port
+    } else {
+        let addresses = addresses.iter().map(Cidr::address);
+        let station = Station::new(resources.identity.peer_id(), addresses);
+        Some(FramePort::with_station(port, station))
+    };
     let own_devices: Vec<String> = kind.devices().into_iter().map(str::to_owned).collect();
     weave_io::start(RunConfig {
         router: Config {
@@ -172,7 +183,7 @@ fn start(
             },
             network_name: options.network.clone(),
             version: VERSION.to_owned(),
-            frame_port: kind.words(),
+            frame_port: frame_port(options, kind),
             underlay_mtu_bytes: underlay.mtu_bytes,
             mtu_bytes,
         },
@@ -190,8 +201,18 @@ fn start(
     .map_err(|error| start_failure(options, &error))
 }
 
+/// The frame port in words, and the router's own addresses beside it; none without both.
+fn frame_port(options: &Options, kind: &PortKind) -> Option<String> {
+    let addresses = (!options.addresses.is_empty())
+        .then(|| format!("this router at {}", options.addresses.join(", ")));
+    match (kind.words(), addresses) {
+        (Some(port), Some(addresses)) => Some(format!("{port}, and {addresses}")),
+        (port, addresses) => port.or(addresses),
+    }
+}
+
 fn announce(options: &Options, running: &Running, kind: &PortKind) {
-    let frames = kind.words().unwrap_or_else(|| "no frame port".to_owned());
+    let frames = frame_port(options, kind).unwrap_or_else(|| "no frame port".to_owned());
     tracing::info!(
         "weave-router {VERSION} listens on {} (TCP and UDP), network {}, {frames}, control socket {}",
         running.address(),

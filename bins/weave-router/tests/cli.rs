@@ -24,6 +24,7 @@ fn a_command_line_that_cannot_be_is_refused_in_one_line() {
         (vec!["--port=0"], "not a port"),
         (vec!["--mtu=1"], "not a number of bytes"),
         (vec!["--bridge=a-name-of-16-byt"], "at most 15 bytes"),
+        (vec!["--address=10.2.1.1"], "prefix length"),
         (vec!["--tap=t", "--no-port"], "cannot be used with"),
         (vec!["host:port"], "PEER"),
         (vec!["[::1"], "PEER"),
@@ -36,7 +37,6 @@ fn a_command_line_that_cannot_be_is_refused_in_one_line() {
 fn what_a_later_release_brings_is_refused_by_flag_and_by_variable() {
     for (flag, variable) in [
         ("--pcap", "WEAVE_PCAP"),
-        ("--address", "WEAVE_ADDRESS"),
         ("--password", "WEAVE_PASSWORD"),
         ("--password-file", "WEAVE_PASSWORD_FILE"),
         ("--deny", "WEAVE_DENY"),

@@ -47,6 +47,26 @@ fn peers_come_as_names_and_addresses_with_and_without_a_port() {
 }
 
 #[test]
+fn overlay_addresses_come_one_by_one_and_in_a_list() {
+    let options = parse(&[
+        "--address",
+        "10.2.1.1/24,fd00::1/64",
+        "--address",
+        "10.3.0.0/31",
+    ]);
+    let addresses: Vec<String> = options
+        .unwrap()
+        .overlay_addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(addresses, ["10.2.1.1/24", "fd00::1/64", "10.3.0.0/31"]);
+    for single in ["10.2.1.1/32", "10.2.1.1/0", "fe80::1/64"] {
+        parse(&["--address", single]).unwrap();
+    }
+}
+
+#[test]
 fn bad_values_are_refused_in_one_line_that_says_why() {
     let long = "x".repeat(65);
     for (args, wanted) in [
@@ -80,6 +100,11 @@ fn bad_values_are_refused_in_one_line_that_says_why() {
             "not one of error, warn, info, debug, trace",
         ),
         (vec!["--conn-limit", "many"], "not a number of connections"),
+        (vec!["--address", "10.2.1.1"], "lacks its prefix length"),
+        (vec!["--address", "10.2.1.0/24"], "no address that a host"),
+        (vec!["--address", "10.2.1.255/24"], "no address that a host"),
+        (vec!["--address", "224.0.0.1/4"], "no address that a host"),
+        (vec!["--address", "::1/128"], "no address that a host"),
         (vec!["--hub"], "unexpected argument '--hub'"),
         (vec!["host:port"], "PEER"),
         (vec!["host:99999"], "PEER"),
@@ -95,7 +120,6 @@ fn bad_values_are_refused_in_one_line_that_says_why() {
 fn flags_of_later_releases_are_refused_by_name_and_keep_their_values_to_themselves() {
     for (args, flag) in [
         (["--pcap", "eth0"], "--pcap"),
-        (["--address", "10.0.0.1/24"], "--address"),
         (["--password", "hunter2"], "--password"),
         (["--password-file", "/etc/secret"], "--password-file"),
         (["--deny", "0123"], "--deny"),

@@ -5,6 +5,7 @@
 // All of this is tests, which clippy tells by an attribute that a harness of one's own has none of.
 #![allow(clippy::unwrap_used)]
 
+mod address;
 mod basics;
 mod failover;
 mod frames;
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 pub(crate) fn main() -> ExitCode {
     const TWENTY: &[root_tests::RootTest] = root_tests::tests![twenty::twenty_routers_are_light];
     const TESTS: &[root_tests::RootTest] = root_tests::tests![
+        address::the_routers_own_address_answers_containers_near_and_far,
+        address::a_router_without_a_port_answers_on_its_address,
         basics::two_hosts_containers_ping_both_ways,
         basics::applications_are_kept_apart_by_subnet,
         frames::tcp_and_udp_cross_whole_and_unchanged,
