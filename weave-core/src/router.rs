@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, PeerId, TunnelLocal};
-use weave_mesh::{CloseReason, ConnId, DirectVerifier, Mesh, Target, Verifier};
+use weave_mesh::{CloseReason, ConnId, DirectVerifier, Mesh, Subnet, Target, Verifier};
 
 pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
@@ -200,6 +200,13 @@ impl Router {
     /// The addresses of this host's interfaces, all of them, whenever they change.
     pub fn handle_local_addresses(&mut self, now: Instant, addresses: Vec<IpAddr>) {
         self.mesh.handle_local_addresses(now, addresses);
+        self.drain_mesh(now);
+    }
+
+    /// The subnets of overlays that this host has an address in, whenever they change: no address inside of one is
+    /// advertised or dialled.
+    pub fn handle_overlay_subnets(&mut self, now: Instant, subnets: Vec<Subnet>) {
+        self.mesh.handle_overlay_subnets(now, subnets);
         self.drain_mesh(now);
     }
 

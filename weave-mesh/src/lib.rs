@@ -74,6 +74,7 @@ mod probe;
 mod record;
 mod stats;
 mod store;
+mod subnet;
 mod target;
 mod timer;
 pub mod wire;
@@ -96,6 +97,7 @@ pub use crate::{
     },
     stats::MeshStats,
     store::{FORGET_AFTER, ORIGINS_MAX, Store},
+    subnet::{OVERLAY_SUBNETS_MAX, Subnet},
     target::{DEFAULT_PORT, Target, TargetError},
     timer::WakeReason,
     wire::{Goodbye, ROUTED_BODY_BYTES_MAX, Routed},

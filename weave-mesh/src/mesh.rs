@@ -33,6 +33,7 @@ use crate::probe::{Probe, ProbeKind};
 use crate::record::Verifier;
 use crate::stats::MeshStats;
 use crate::store::Store;
+use crate::subnet::{OVERLAY_SUBNETS_MAX, Subnet};
 use crate::target::Target;
 use crate::timer::{WakeReason, sooner};
 use crate::wire::{Control, Goodbye, ROUTED_BODY_BYTES_MAX, RecordBytes, Routed};
@@ -106,6 +107,8 @@ pub struct Mesh {
     router_publisher: Publisher,
     links_publisher: Publisher,
     local_addresses: Vec<IpAddr>,
+    /// What lies inside of overlays: neither advertised nor dialled.
+    overlay_subnets: Vec<Subnet>,
 
     dialler: Dialler,
     /// Something changed that decides whom to dial.
@@ -154,6 +157,7 @@ impl Mesh {
             router_publisher: Publisher::new(),
             links_publisher: Publisher::new(),
             local_addresses: Vec::new(),
+            overlay_subnets: Vec::new(),
             dialler: Dialler::default(),
             is_dialling_stale: true,
             is_shut_down: false,
@@ -232,6 +236,20 @@ impl Mesh {
         self.settle(now);
     }
 
+    /// Subnets of overlays that this host has an address in: an address inside of one leads through a tunnel, so
+    /// none is advertised or dialled from records, whoever saw it or says it. At most
+    /// [`OVERLAY_SUBNETS_MAX`](crate::OVERLAY_SUBNETS_MAX) are taken.
+    pub fn handle_overlay_subnets(&mut self, now: Instant, mut subnets: Vec<Subnet>) {
+        self.now = now;
+        subnets.truncate(OVERLAY_SUBNETS_MAX);
+        if self.overlay_subnets != subnets {
+            self.overlay_subnets = subnets;
+            self.router_publisher.is_stale = true;
+            self.is_dialling_stale = true;
+        }
+        self.settle(now);
+    }
+
     /// Tunnel keys with a neighbour are there (probing begins at once), or gone (UDP is down).
     pub fn handle_tunnel(&mut self, now: Instant, peer: PeerId, ready: bool) {
         self.now = now;
@@ -271,6 +289,10 @@ impl Mesh {
             ProbeKind::Answer => link.liveness.handle_answer(now, remote, probe),
         };
         let is_up = link.liveness.is_up();
+        if was_up != is_up {
+            // Where the neighbour saw us counts while its packets find the way.
+            self.router_publisher.is_stale = true;
+        }
         self.transmit(from, transmits);
         if was_up && !is_up {
             self.udp_went_down(now, from);
@@ -532,6 +554,15 @@ impl Mesh {
                 None => self.events.push_back(Event::Records { changed }),
             }
         }
+    }
+
+    /// Whether others can be told of an address, or it can be tried when they tell of it.
+    fn is_underlay(&self, ip: IpAddr) -> bool {
+        is_advertisable(ip)
+            && !self
+                .overlay_subnets
+                .iter()
+                .any(|subnet| subnet.contains(ip))
     }
 
     fn run_probes(&mut self, now: Instant) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weave_crypto::PeerId;
 
-use super::{Event, Mesh, is_advertisable};
+use super::{Event, Mesh};
 use crate::conn::ConnId;
 use crate::error::DownReason;
 use crate::link::Link;
@@ -115,6 +115,7 @@ impl Mesh {
         let mut addresses: Vec<Address> = self
             .local_addresses
             .iter()
+            .filter(|ip| self.is_underlay(**ip))
             .take(ADDRESSES_MAX - OBSERVED_MAX)
             .map(|ip| Address {
                 socket: (*ip, self.config.listen_port).into(),
@@ -124,8 +125,9 @@ impl Mesh {
         let mut seen: Vec<_> = self
             .links
             .values()
+            .filter(|link| link.liveness.is_up())
             .filter_map(|link| link.seen_as)
-            .filter(|(socket, _)| is_advertisable(socket.ip()))
+            .filter(|(socket, _)| self.is_underlay(socket.ip()))
             .collect();
         seen.sort_by_key(|(socket, since)| (std::cmp::Reverse(*since), *socket));
         let mut observed = 0;

@@ -363,6 +363,7 @@ impl Mesh {
     /// UDP of a link went down; without a stream that is the end of the link.
     pub(super) fn udp_went_down(&mut self, now: Instant, peer: PeerId) {
         self.stats.udp_down += 1;
+        self.router_publisher.is_stale = true;
         let Some(link) = self.links.get(&peer) else {
             return;
         };

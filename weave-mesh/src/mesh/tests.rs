@@ -1,5 +1,6 @@
 //! Meshes wired in memory, in virtual time.
 
+mod addresses;
 mod carriers;
 mod chaos;
 mod duplicates;
