@@ -1,9 +1,10 @@
 //! The composition: connections become links, links carry records, records say whom to dial.
 //!
 //! `mesh/streams.rs` has connections and links, `mesh/messages.rs` what is said on them, `mesh/gossip.rs` records, `mesh/dialling.rs` whom
-//! to dial; this file has the type, its inputs and its outputs.
+//! to dial, `mesh/direct.rs` paths to routers that are no neighbours; this file has the type, its inputs and its outputs.
 
 mod dialling;
+mod direct;
 mod event;
 mod gossip;
 mod messages;
@@ -22,6 +23,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, NetworkId, PeerId};
 
+use self::direct::Directs;
+pub use self::direct::{CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, SEARCH_TIMEOUT};
 pub use self::event::{Action, Event};
 use self::gossip::Publisher;
 use crate::conn::{Conn, ConnId};
@@ -110,6 +113,7 @@ pub struct Mesh {
     /// What lies inside of overlays: neither advertised nor dialled.
     overlay_subnets: Vec<Subnet>,
 
+    directs: Directs,
     dialler: Dialler,
     /// Something changed that decides whom to dial.
     is_dialling_stale: bool,
@@ -158,6 +162,7 @@ impl Mesh {
             links_publisher: Publisher::new(),
             local_addresses: Vec::new(),
             overlay_subnets: Vec::new(),
+            directs: Directs::default(),
             dialler: Dialler::default(),
             is_dialling_stale: true,
             is_shut_down: false,
@@ -258,6 +263,9 @@ impl Mesh {
         {
             self.udp_went_down(now, peer);
         }
+        if !ready {
+            self.end_direct(peer, DirectEnd::NoTunnel);
+        }
         self.run_probes(now);
         self.settle(now);
     }
@@ -267,7 +275,12 @@ impl Mesh {
         self.now = now;
         let remote = canonical(remote);
         let Some(link) = self.links.get_mut(&from) else {
-            self.stats.probes_unknown += 1;
+            if self.take_direct_probe(now, from, remote, probe) {
+                self.run_directs(now);
+                self.settle(now);
+            } else {
+                self.stats.probes_unknown += 1;
+            }
             return;
         };
         if let Some(seen) = probe.seen
@@ -310,6 +323,9 @@ impl Mesh {
         self.now = now;
         if let Some(link) = self.links.get_mut(&peer) {
             link.liveness.handle_activity(now);
+        } else {
+            self.direct_activity(now, &peer);
+            self.run_directs(now);
         }
         self.run_probes(now);
         self.settle(now);
@@ -320,6 +336,8 @@ impl Mesh {
         self.now = now;
         if let Some(link) = self.links.get_mut(&peer) {
             link.liveness.handle_heard(at.min(now));
+        } else {
+            self.direct_heard(&peer, at.min(now));
         }
     }
 
@@ -387,6 +405,7 @@ impl Mesh {
         }
         self.expire_conns(now);
         self.run_probes(now);
+        self.run_directs(now);
         self.expire_links(now);
         self.compare_due(now);
         let links = &self.links;
@@ -403,6 +422,7 @@ impl Mesh {
     pub fn shutdown(&mut self, now: Instant) {
         self.now = now;
         self.is_shut_down = true;
+        self.directs = Directs::default();
         let peers: Vec<PeerId> = self.links.keys().copied().collect();
         for peer in peers {
             self.take_down(now, peer, DownReason::Shutdown, Some(Goodbye::Shutdown));
@@ -475,6 +495,7 @@ impl Mesh {
                 at(Some(link.digest_at), WakeReason::Digest);
             }
         }
+        at(self.directs.next_timeout(), WakeReason::Direct);
         let forget_at = self
             .store
             .next_forget(&|peer| self.links.contains_key(peer));

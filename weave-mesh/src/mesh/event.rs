@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use weave_crypto::PeerId;
 
+use super::DirectEnd;
 use crate::conn::ConnId;
 use crate::error::{DownReason, FailReason};
 use crate::target::Target;
@@ -79,6 +80,23 @@ pub enum Event {
         peer: PeerId,
         /// Why.
         reason: DownReason,
+    },
+    /// A direct path to a router that is no neighbour was found: [`Mesh::direct_path`](super::Mesh::direct_path).
+    DirectUp {
+        /// The router.
+        peer: PeerId,
+    },
+    /// The other end of a direct path has another address.
+    DirectMoved {
+        /// The router.
+        peer: PeerId,
+    },
+    /// A direct path was not found, or is gone.
+    DirectDown {
+        /// The router.
+        peer: PeerId,
+        /// Why.
+        reason: DirectEnd,
     },
     /// Records of these origins are new, or (if the store no longer has them) forgotten. Our own
     /// are among them. At most one such event stands in the queue.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weave_crypto::PeerId;
 
-use super::{Event, Mesh};
+use super::{DirectEnd, Event, Mesh};
 use crate::conn::ConnId;
 use crate::error::DownReason;
 use crate::link::Link;
@@ -111,7 +111,7 @@ impl Mesh {
         }
     }
 
-    fn router_body(&self) -> RouterBody {
+    pub(super) fn router_body(&self) -> RouterBody {
         let mut addresses: Vec<Address> = self
             .local_addresses
             .iter()
@@ -271,6 +271,7 @@ impl Mesh {
         self.store.remove(&self.own);
         self.router_publisher = Publisher::new();
         self.links_publisher = Publisher::new();
+        self.end_directs(DirectEnd::NoTunnel);
         let peers: Vec<PeerId> = self.links.keys().copied().collect();
         for peer in peers {
             self.take_down(now, peer, DownReason::Renewed, Some(Goodbye::Renewed));
