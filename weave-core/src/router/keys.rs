@@ -1,5 +1,6 @@
 //! Control messages between routers, and the tunnels that they set up.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use weave_crypto::PeerId;
@@ -37,6 +38,11 @@ impl Router {
                 let outcome = self.tunnels.handle_confirmation(now, from, &bytes);
                 self.apply_tunnel_outcome(now, Some(from), outcome);
             }
+            Body::Meet {
+                receiver,
+                counter,
+                sealed,
+            } => self.handle_meet(now, from, receiver, counter, &sealed),
             Body::Current(bytes) => self.mesh.handle_record(now, via, &bytes),
         }
     }
@@ -205,15 +211,20 @@ impl Router {
             return;
         };
         let remote = link.udp_remote().unwrap_or_else(|| link.remote());
+        let path_mtu_bytes = self.underlay_payload_bytes(remote);
+        if link.path_mtu_bytes() != path_mtu_bytes {
+            self.mesh.handle_path_mtu(now, peer, path_mtu_bytes);
+        }
+    }
+
+    /// Bytes of the largest UDP payload that the underlay's device takes.
+    pub(super) fn underlay_payload_bytes(&self, remote: SocketAddr) -> u16 {
         let headers = if remote.is_ipv4() {
             IPV4_UDP_BYTES
         } else {
             IPV6_UDP_BYTES
         };
-        let path_mtu_bytes = self.config.underlay_mtu_bytes.saturating_sub(headers);
-        if link.path_mtu_bytes() != path_mtu_bytes {
-            self.mesh.handle_path_mtu(now, peer, path_mtu_bytes);
-        }
+        self.config.underlay_mtu_bytes.saturating_sub(headers)
     }
 }
 

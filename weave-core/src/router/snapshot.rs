@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weave_crypto::PeerId;
 
 use super::Router;
+use crate::Site;
 use crate::fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
 use crate::routes::PathTree;
 
@@ -41,7 +42,8 @@ impl Router {
             });
         }
 
-        self.add_sites(&mut fib, &indexes);
+        let directs = self.add_directs(&mut fib);
+        self.add_sites(&mut fib, &indexes, &directs);
         for (peer, keys) in self.tunnels.opening() {
             let Some(site) = self.sites.site(&peer) else {
                 continue;
@@ -58,9 +60,39 @@ impl Router {
         fib
     }
 
-    fn add_sites(&self, fib: &mut Fib, indexes: &BTreeMap<PeerId, NeighbourIndex>) {
+    /// Routers without a link whose frames take a direct path: no flood, no relayed packet, no receiver of floods.
+    fn add_directs(&mut self, fib: &mut Fib) -> BTreeMap<PeerId, NeighbourIndex> {
+        let mut directs = BTreeMap::new();
+        for path in self.mesh.direct_paths() {
+            let (Some(remote), Some(site), Ok(number)) = (
+                path.remote(),
+                self.sites.site(&path.peer()),
+                u16::try_from(fib.neighbours.len()),
+            ) else {
+                continue;
+            };
+            directs.insert(path.peer(), NeighbourIndex(number));
+            fib.neighbours.push(Neighbour {
+                site,
+                remote,
+                tag: [0; 6],
+                keys: None,
+                heard: heard(&mut self.heard, path.peer()),
+                packet_bytes_max: usize::from(self.underlay_payload_bytes(remote)),
+            });
+        }
+        directs
+    }
+
+    fn add_sites(
+        &mut self,
+        fib: &mut Fib,
+        indexes: &BTreeMap<PeerId, NeighbourIndex>,
+        directs: &BTreeMap<PeerId, NeighbourIndex>,
+    ) {
         fib.sites = vec![None; self.sites.bound()];
-        for (peer, site) in self.sites.iter() {
+        let sites: Vec<(PeerId, Site)> = self.sites.iter().collect();
+        for (peer, site) in sites {
             let node = self
                 .topology
                 .number(&peer)
@@ -68,17 +100,21 @@ impl Router {
             let next = self
                 .next_hop(&peer)
                 .and_then(|next| indexes.get(&next).map(|index| (next, *index)));
-            let next_hop = next.map(|(next, index)| {
+            let direct = directs.get(&peer).map(|index| NextHop::Direct(*index));
+            let by_links = next.map(|(next, index)| {
                 if next == peer {
                     NextHop::Direct(index)
                 } else {
                     NextHop::Relay(index)
                 }
             });
+            let next_hop = direct.or(by_links);
+            let keys = self.tunnels.sealing(&peer).cloned();
             let path_mtu_bytes = node.map_or(0, |node| node.path_mtu_bytes);
             let route = SiteRoute {
                 destination: peer.short_id(),
-                keys: self.tunnels.sealing(&peer).cloned(),
+                heard: keys.is_some().then(|| heard(&mut self.heard, peer)),
+                keys,
                 next_hop,
                 packet_bytes_max: match next_hop {
                     Some(NextHop::Relay(_)) => usize::from(path_mtu_bytes),
@@ -98,7 +134,7 @@ impl Router {
 
     /// For each origin that is reached, the neighbours to which this router passes its floods on.
     fn flood_trees(
-        &self,
+        &mut self,
         indexes: &BTreeMap<PeerId, NeighbourIndex>,
     ) -> HashMap<weave_crypto::ShortId, Vec<NeighbourIndex>> {
         let routers = self.topology.routers();

@@ -335,15 +335,21 @@ impl Mesh {
 
     /// Ends a path, if there is one.
     pub(super) fn end_direct(&mut self, peer: PeerId, reason: DirectEnd) {
-        if self.directs.by_peer.remove(&peer).is_some() {
-            self.events.push_back(Event::DirectDown { peer, reason });
+        if let Some(path) = self.directs.by_peer.remove(&peer) {
+            let since = path.up_since;
+            self.events.push_back(Event::DirectDown {
+                peer,
+                reason,
+                stood_for: since.map(|since| self.now.saturating_duration_since(since)),
+            });
         }
     }
 
     /// Ends all paths.
     pub(super) fn end_directs(&mut self, reason: DirectEnd) {
-        for peer in std::mem::take(&mut self.directs.by_peer).into_keys() {
-            self.events.push_back(Event::DirectDown { peer, reason });
+        let peers: Vec<PeerId> = self.directs.by_peer.keys().copied().collect();
+        for peer in peers {
+            self.end_direct(peer, reason);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use weave_crypto::PeerId;
 
@@ -97,6 +98,8 @@ pub enum Event {
         peer: PeerId,
         /// Why.
         reason: DirectEnd,
+        /// How long frames could take it; nothing if it was never found.
+        stood_for: Option<Duration>,
     },
     /// Records of these origins are new, or (if the store no longer has them) forgotten. Our own
     /// are among them. At most one such event stands in the queue.
