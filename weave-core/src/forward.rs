@@ -9,6 +9,7 @@
 //!  port ───> learn, look up, police ───> copy, seal in place ───> net <─── tag, TTL, next hop <─── net
 //!            segment: cut                 (packets of equal size)
 //!            waiting: no tunnel yet
+//!            too_big, pieces: more than the path takes
 //!            egress                                                    flood
 //!  port <─── entries, checksum, ECN <─── open, replay, learn <─── net ───> once each, on to the tree's children
 //! ```
@@ -22,7 +23,7 @@ use self::police::Police;
 use self::run::{PushError, Runs, To};
 use crate::frame::FrameView;
 use crate::packet::{self, ENVELOPE_BYTES, Envelope, FLOOD_HEADER_BYTES, FloodHeader, Kind};
-use crate::packet::{EntryHeader, SEALED_HEADER_BYTES, TAG_BYTES};
+use crate::packet::{EntryHeader, PACKET_OVERHEAD_BYTES, SEALED_HEADER_BYTES, TAG_BYTES};
 use crate::{
     Batch, DropReason, Ecn, Fib, ForwardStats, FrameCaps, FrameMeta, Heard, Learned, MacTable,
     Notice, Notices, PacketCaps, PacketMeta, Site,
@@ -32,10 +33,12 @@ mod checksum;
 mod egress;
 mod flood;
 mod ingress;
+mod pieces;
 mod police;
 mod relay;
 mod run;
 mod segment;
+mod too_big;
 mod waiting;
 
 /// What forwarding reads: one snapshot, and the table that all workers share.
@@ -125,12 +128,23 @@ pub struct Forwarder {
     floods: flood::Floods,
     port_police: Police,
     limits: Limits,
+    oversize: Oversize,
 }
 
 /// When a notice that is rate-limited was last given.
 #[derive(Debug, Default)]
 struct Limits {
     unknown_receiver: Option<Instant>,
+}
+
+/// What frames that a path does not take whole need.
+#[derive(Debug)]
+struct Oversize {
+    told: too_big::Told,
+    cutter: pieces::Cutter,
+    assembly: pieces::Assembly,
+    /// When the control plane was last told of a packet too big for a link, and of which.
+    noticed: Option<(Site, Instant)>,
 }
 
 impl Forwarder {
@@ -145,6 +159,12 @@ impl Forwarder {
             floods: flood::Floods::new(config.epoch),
             port_police: Police::new(config.epoch),
             limits: Limits::default(),
+            oversize: Oversize {
+                told: too_big::Told::new(config.epoch),
+                cutter: pieces::Cutter::default(),
+                assembly: pieces::Assembly::default(),
+                noticed: None,
+            },
         }
     }
 
@@ -156,7 +176,14 @@ impl Forwarder {
         rx: &mut Batch<FrameMeta>,
         out: &mut Output<'_>,
     ) -> Progress {
-        let mut turn = Turn::new(now, view, &self.config, &mut self.stats, out);
+        let mut turn = Turn::new(
+            now,
+            view,
+            &self.config,
+            &mut self.stats,
+            &mut self.oversize,
+            out,
+        );
         ingress::handle(
             &mut turn,
             &mut self.ingress,
@@ -175,7 +202,14 @@ impl Forwarder {
         rx: &mut Batch<PacketMeta>,
         out: &mut Output<'_>,
     ) -> Progress {
-        let mut turn = Turn::new(now, view, &self.config, &mut self.stats, out);
+        let mut turn = Turn::new(
+            now,
+            view,
+            &self.config,
+            &mut self.stats,
+            &mut self.oversize,
+            out,
+        );
         egress::handle(
             &mut turn,
             &mut self.egress,
@@ -192,7 +226,14 @@ impl Forwarder {
         view: View<'_>,
         out: &mut Output<'_>,
     ) -> Progress {
-        let mut turn = Turn::new(now, view, &self.config, &mut self.stats, out);
+        let mut turn = Turn::new(
+            now,
+            view,
+            &self.config,
+            &mut self.stats,
+            &mut self.oversize,
+            out,
+        );
         self.waiting.release(&mut turn)
     }
 
@@ -216,6 +257,7 @@ struct Turn<'a, 'o> {
     packets: &'o mut Batch<PacketMeta>,
     frames: &'o mut Batch<FrameMeta>,
     notices: &'o mut Notices,
+    oversize: &'o mut Oversize,
     runs: Runs,
 }
 
@@ -231,6 +273,12 @@ struct Sealing<'k> {
 }
 
 impl Sealing<'_> {
+    /// Bytes of the largest frame that the path takes whole. An envelope is reckoned with, whether there is one or
+    /// not: a route may change to a relayed one at any time, and what a sender was told stays true.
+    fn frame_bytes_max(&self) -> usize {
+        self.packet_bytes_max.saturating_sub(PACKET_OVERHEAD_BYTES)
+    }
+
     /// Bytes of the packet around one entry (header included) of `entry_bytes`.
     fn packet_bytes(&self, entry_bytes: usize) -> usize {
         let envelope = if self.envelope.is_some() {
@@ -253,6 +301,7 @@ impl<'a, 'o> Turn<'a, 'o> {
         view: View<'a>,
         config: &'o ForwarderConfig,
         stats: &'o mut ForwardStats,
+        oversize: &'o mut Oversize,
         out: &'o mut Output<'_>,
     ) -> Self {
         Self {
@@ -263,6 +312,7 @@ impl<'a, 'o> Turn<'a, 'o> {
             packets: out.packets,
             frames: out.frames,
             notices: out.notices,
+            oversize,
             runs: Runs::new(config.packet_caps.gso_segments_max),
         }
     }
@@ -321,6 +371,17 @@ impl<'a, 'o> Turn<'a, 'o> {
         self.config.has_port && self.frames.is_full()
     }
 
+    /// Tells the control plane that a link takes less than a packet for it has: at most ten times a second.
+    fn notice_too_big(&mut self, neighbour: Site) {
+        let is_known = self.oversize.noticed.is_some_and(|(known, at)| {
+            known == neighbour && self.now.saturating_duration_since(at) < TOO_BIG_INTERVAL
+        });
+        if !is_known {
+            self.oversize.noticed = Some((neighbour, self.now));
+            self.notices.push(Notice::TooBig { neighbour });
+        }
+    }
+
     fn count_drop(&mut self, reason: DropReason) {
         self.stats.count_drop(reason);
     }
@@ -349,6 +410,9 @@ impl<'a, 'o> Turn<'a, 'o> {
         }
     }
 }
+
+/// Notices of packets too big for one link are at least this far apart.
+const TOO_BIG_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Where packets to `remote` go, with an ECN field, from whichever address the system likes.
 fn to(remote: std::net::SocketAddr, ecn: Ecn) -> To {

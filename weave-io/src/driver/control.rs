@@ -62,6 +62,8 @@ pub enum Input {
     LocalAddresses(Vec<IpAddr>),
     /// Subnets of overlays that this host has an address in, all of them.
     OverlaySubnets(Vec<Subnet>),
+    /// The MTU of the device that leads to the peers, bytes of IP.
+    UnderlayMtu(u16),
     /// The user wants something.
     Command(Command),
 }
@@ -146,6 +148,7 @@ impl<P: PacketIo> ControlLoop<P> {
                 self.router.handle_local_addresses(now, addresses);
             }
             Input::OverlaySubnets(subnets) => self.router.handle_overlay_subnets(now, subnets),
+            Input::UnderlayMtu(bytes) => self.router.handle_underlay_mtu(now, bytes),
             Input::Command(command) => self.router.handle_command(now, command),
         }
     }

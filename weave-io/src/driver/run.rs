@@ -44,6 +44,8 @@ pub struct RunConfig {
     pub state: Option<StateDir>,
     /// Lists the addresses of this host's interfaces. Called at the start and every 5 s, may block.
     pub local_addresses: Box<dyn Fn() -> HostAddresses + Send + Sync>,
+    /// The MTU of the device that leads to the peers, bytes of IP, asked every few seconds; none while it is not known.
+    pub underlay_mtu: Box<dyn Fn() -> Option<u16> + Send + Sync>,
 }
 
 /// The addresses of a host, sorted by what they are to a router.
@@ -186,6 +188,7 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         dropped,
         state: config.state,
         local_addresses: config.local_addresses.into(),
+        underlay_mtu: config.underlay_mtu.into(),
     };
     let thread = control.spawn(listener, worker, when_worker_ended, control_ended)?;
     Ok(Running {

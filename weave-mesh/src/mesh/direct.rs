@@ -24,8 +24,9 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use weave_crypto::PeerId;
 
-use super::{Action, Event, Mesh, canonical};
+use super::{Action, Event, Mesh, canonical, path_mtu_probe};
 use crate::liveness::{Liveness, Transmit};
+use crate::pmtu::PathMtu;
 use crate::probe::{Probe, ProbeKind};
 
 /// Most addresses that a router names for itself, and that are taken from another.
@@ -47,6 +48,7 @@ pub struct DirectPath {
     search: Option<Search>,
     /// The address that answered, and whether it still does.
     chosen: Option<Liveness>,
+    path_mtu: PathMtu,
     /// Until it is up: when it is given up.
     deadline: Option<Instant>,
     up_since: Option<Instant>,
@@ -70,6 +72,11 @@ impl DirectPath {
         self.chosen.as_ref()?.rtt()
     }
 
+    /// Largest UDP payload that passes, bytes; [`PATH_MTU_BYTES_BASE`](crate::PATH_MTU_BYTES_BASE) while it is not known.
+    pub fn path_mtu_bytes(&self) -> u16 {
+        self.path_mtu.bytes()
+    }
+
     /// Since when frames may take it.
     pub fn up_since(&self) -> Option<Instant> {
         self.up_since
@@ -83,7 +90,11 @@ impl DirectPath {
     fn next_timeout(&self) -> Option<Instant> {
         let round = self.search.as_ref().map(|search| search.next_at);
         let probe = self.chosen.as_ref().map(Liveness::next_timeout);
-        [round, probe, self.deadline].into_iter().flatten().min()
+        let test = self.path_mtu.next_timeout();
+        [round, probe, test, self.deadline]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -170,6 +181,7 @@ impl Mesh {
             peer,
             search: None,
             chosen: None,
+            path_mtu: PathMtu::new(),
             deadline: None,
             up_since: None,
             probed: 0,
@@ -245,6 +257,8 @@ impl Mesh {
                 chosen.handle_timeout(now, &mut self.secret_random, &mut transmits);
             }
             self.actions.extend(actions);
+            // Tests first, as with a link: what passes is known when the path is up.
+            self.settle_direct(now, peer);
             self.transmit_direct(peer, transmits);
             self.settle_direct(now, peer);
         }
@@ -307,9 +321,19 @@ impl Mesh {
                     path.deadline = Some(now + SEARCH_TIMEOUT);
                 } else if let Some(chosen) = &mut path.chosen {
                     let before = chosen.remote();
-                    chosen.handle_answer(now, remote, probe);
-                    if path.up_since.is_some() && chosen.remote() != before {
-                        self.events.push_back(Event::DirectMoved { peer: from });
+                    let loss = chosen.loss_permille();
+                    let has_changed = match path.path_mtu.handle_answer(now, loss, probe) {
+                        Some(path_mtu_has_changed) => {
+                            chosen.handle_heard(now);
+                            path_mtu_has_changed
+                        }
+                        None => {
+                            chosen.handle_answer(now, remote, probe);
+                            chosen.remote() != before
+                        }
+                    };
+                    if has_changed && path.up_since.is_some() {
+                        self.events.push_back(Event::DirectChanged { peer: from });
                     }
                 }
             }
@@ -321,15 +345,35 @@ impl Mesh {
 
     /// A unicast frame went to or came from a router that is no neighbour.
     pub(super) fn direct_activity(&mut self, now: Instant, peer: &PeerId) {
-        if let Some(chosen) = self.chosen_mut(peer) {
+        if let Some(path) = self.directs.by_peer.get_mut(peer)
+            && let Some(chosen) = &mut path.chosen
+        {
             chosen.handle_activity(now);
+            path.path_mtu.handle_activity(now);
         }
     }
 
     /// Something genuine came from such a router by itself, not through a relay.
     pub(super) fn direct_heard(&mut self, peer: &PeerId, at: Instant) {
-        if let Some(chosen) = self.chosen_mut(peer) {
+        if let Some(path) = self.directs.by_peer.get_mut(peer)
+            && let Some(chosen) = &mut path.chosen
+        {
             chosen.handle_heard(at);
+        }
+    }
+
+    /// A packet was too big for the path to such a router.
+    pub(super) fn direct_too_big(&mut self, now: Instant, peer: &PeerId) {
+        if let Some(path) = self.directs.by_peer.get_mut(peer) {
+            path.path_mtu.handle_too_big(now);
+        }
+    }
+
+    /// The underlay's device changed.
+    pub(super) fn settle_directs(&mut self, now: Instant) {
+        let peers: Vec<PeerId> = self.directs.by_peer.keys().copied().collect();
+        for peer in peers {
+            self.settle_direct(now, peer);
         }
     }
 
@@ -361,11 +405,32 @@ impl Mesh {
         let Some(chosen) = &path.chosen else {
             return;
         };
+        let underlay_mtu_bytes = self.underlay_mtu_bytes;
+        let mut has_changed = path
+            .path_mtu
+            .handle_path(now, chosen.remote(), underlay_mtu_bytes);
+        if path.path_mtu.next_timeout().is_some_and(|at| at <= now) {
+            let mut challenges = Vec::new();
+            has_changed |= path.path_mtu.handle_timeout(
+                now,
+                chosen.loss_permille(),
+                &mut self.secret_random,
+                &mut challenges,
+            );
+            let last_heard_ms = chosen.last_heard_ms(now);
+            let tests = challenges.iter();
+            self.actions
+                .extend(tests.map(|test| path_mtu_probe(peer, last_heard_ms, test)));
+        }
+        if has_changed && path.up_since.is_some() {
+            self.events.push_back(Event::DirectChanged { peer });
+        }
         match (path.up_since, chosen.is_up()) {
             (None, true) => {
                 path.up_since = Some(now);
                 path.deadline = None;
                 path.search = None;
+                path.path_mtu.handle_up(now);
                 self.events.push_back(Event::DirectUp { peer });
             }
             (Some(_), false) => {
@@ -394,10 +459,6 @@ impl Mesh {
         let is_own =
             remote.port() == self.config.listen_port && self.local_addresses.contains(&remote.ip());
         remote.port() != 0 && self.is_underlay(remote.ip()) && !is_own
-    }
-
-    fn chosen_mut(&mut self, peer: &PeerId) -> Option<&mut Liveness> {
-        self.directs.by_peer.get_mut(peer)?.chosen.as_mut()
     }
 }
 

@@ -87,8 +87,8 @@ pub enum Event {
         /// The router.
         peer: PeerId,
     },
-    /// The other end of a direct path has another address.
-    DirectMoved {
+    /// Another address is at the other end of a direct path, or it has another path MTU.
+    DirectChanged {
         /// The router.
         peer: PeerId,
     },

@@ -35,6 +35,7 @@ pub(super) struct Control {
     pub(super) dropped: oneshot::Receiver<()>,
     pub(super) state: Option<StateDir>,
     pub(super) local_addresses: Arc<dyn Fn() -> HostAddresses + Send + Sync>,
+    pub(super) underlay_mtu: Arc<dyn Fn() -> Option<u16> + Send + Sync>,
 }
 
 impl Control {
@@ -85,12 +86,14 @@ impl Control {
             mut dropped,
             state,
             local_addresses,
+            underlay_mtu,
         } = self;
         let noticed = Arc::new(Notify::new());
         let notify = Arc::clone(&noticed);
         shared.notices.on_notices(move || notify.notify_one());
         let (inputs, mut from_tasks) = mpsc::channel(INPUTS_MAX);
         tokio::spawn(watch_addresses(local_addresses, inputs.clone()));
+        tokio::spawn(watch_underlay_mtu(underlay_mtu, inputs.clone()));
         let mut outside = Outside::new(inputs, state);
         let mut control = control;
         let mut accept_at = Instant::now();
@@ -277,6 +280,27 @@ async fn watch_addresses(
     }
 }
 
+/// Tells the router of the underlay's MTU whenever it changed. What it was at the start, its configuration says.
+async fn watch_underlay_mtu(
+    look: Arc<dyn Fn() -> Option<u16> + Send + Sync>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let mut known = None;
+    loop {
+        let look = Arc::clone(&look);
+        let bytes = tokio::task::spawn_blocking(move || look()).await;
+        if let Ok(Some(bytes)) = bytes
+            && known != Some(bytes)
+        {
+            if inputs.send(Input::UnderlayMtu(bytes)).await.is_err() {
+                return;
+            }
+            known = Some(bytes);
+        }
+        tokio::time::sleep(UNDERLAY_MTU_INTERVAL).await;
+    }
+}
+
 /// Stores peers as they change: one after the other, and only the newest of those that came meanwhile.
 async fn store_peers(state: Arc<StateDir>, mut newest: watch::Receiver<Vec<SocketAddr>>) {
     while newest.changed().await.is_ok() {
@@ -334,6 +358,9 @@ const ADDRESSES_MAX: usize = 16;
 /// Interfaces are looked at this often: within a link's 10 s of patience with a lost stream, so that a host whose
 /// address changed is dialled at the new one. A look costs some 100 µs.
 const ADDRESSES_INTERVAL: Duration = Duration::from_secs(5);
+/// Between looks at the underlay's MTU, one netlink request each. A smaller one is noticed sooner, by the packets it
+/// swallows; a larger one is worth no hurry.
+const UNDERLAY_MTU_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Blocking calls at once: lookups, each of which may hang for half a minute, a file, the interfaces.
 const BLOCKING_THREADS_MAX: usize = 8;

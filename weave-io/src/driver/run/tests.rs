@@ -162,6 +162,7 @@ fn config(number: u8, targets: Vec<Target>) -> RunConfig {
         port: None,
         state: None,
         local_addresses: Box::new(HostAddresses::default),
+        underlay_mtu: Box::new(|| None),
     }
 }
 
