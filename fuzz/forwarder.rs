@@ -167,6 +167,7 @@ impl World {
             }
             fib.origins.insert(short, site);
             fib.sites[site.index()] = Some(SiteRoute {
+                heard: None,
                 destination: short,
                 keys: Some(keys),
                 next_hop: Some(match neighbour {

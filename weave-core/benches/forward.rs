@@ -261,6 +261,7 @@ fn routers(next_hop: NextHop) -> [Router; 3] {
     let (sending, opening) = TunnelKeys::pair([3; 32], Suite::Aes256Gcm, 1, 2);
     routers[0].fib.neighbours = vec![neighbour(1), neighbour(2)];
     routers[0].fib.sites[2] = Some(SiteRoute {
+        heard: None,
         destination: short(1),
         keys: Some(Arc::new(sending)),
         next_hop: Some(next_hop),

@@ -29,7 +29,8 @@ pub struct Fib {
     pub local: ShortId,
     /// By [`Site`]: how to reach a remote router. `None` for the local port and for numbers not in use.
     pub sites: Vec<Option<SiteRoute>>,
-    /// By [`NeighbourIndex`]: the routers at the other end of a usable link.
+    /// By [`NeighbourIndex`]: the routers at the other end of a usable link, then those at the other end of a direct
+    /// path without one.
     pub neighbours: Vec<Neighbour>,
     /// By receiver index, which we drew: keys that open a packet, and whose they are.
     pub receivers: HashMap<u32, Receiver>,
@@ -56,6 +57,8 @@ pub struct SiteRoute {
     pub destination: ShortId,
     /// Keys to seal with; `None` until a tunnel stands.
     pub keys: Option<Arc<TunnelKeys>>,
+    /// Stamps of unicast frames to and from it, so that a direct path can be tried; `None` without keys.
+    pub heard: Option<Arc<Heard>>,
     /// Where sealed packets go; `None` while no route is known.
     pub next_hop: Option<NextHop>,
     /// Bytes of the largest UDP payload (envelope, header and tag included) that the whole path takes.
@@ -71,16 +74,18 @@ pub enum NextHop {
     Relay(NeighbourIndex),
 }
 
-/// The router at the other end of a usable link.
+/// The router at the other end of a usable link, or of a direct path without one. In the second case it has no keys here,
+/// so that no flood goes to it, and nothing in [`Fib::tags`], [`Fib::relays`] and [`Fib::floods`] names it: packets
+/// between the two edge routers are all that the path carries.
 #[derive(Debug, Clone)]
 pub struct Neighbour {
     /// Its site.
     pub site: Site,
     /// Where its packets go.
     pub remote: SocketAddr,
-    /// The tag that it gave us: stands in envelopes that we send it.
+    /// The tag that it gave us: stands in envelopes that we send it. Zeros without a link: none is sent.
     pub tag: [u8; 6],
-    /// Keys for floods to it; `None` until a tunnel stands.
+    /// Keys for floods to it; `None` until a tunnel stands, and without a link.
     pub keys: Option<Arc<TunnelKeys>>,
     /// When it was last heard, and last had unicast traffic.
     pub heard: Arc<Heard>,

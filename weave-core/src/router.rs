@@ -5,6 +5,7 @@
 
 mod command;
 mod config;
+mod direct;
 mod find;
 mod history;
 mod keys;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, PeerId, TunnelLocal};
-use weave_mesh::{CloseReason, ConnId, DirectVerifier, Mesh, Target, Verifier};
+use weave_mesh::{CloseReason, ConnId, DirectVerifier, Mesh, Subnet, Target, Verifier};
 
 pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
@@ -41,6 +42,7 @@ use crate::routes::PathTree;
 use crate::timer::{Timer, Timers};
 use crate::topology::Topology;
 use crate::{MacTable, Notice, Site};
+use direct::Meetings;
 use history::History;
 use sites::Sites;
 use tunnels::Tunnels;
@@ -68,6 +70,7 @@ pub struct Router {
     macs: Arc<MacTable>,
     tunnels: Tunnels,
     sites: Sites,
+    meetings: Meetings,
     heard: BTreeMap<PeerId, Arc<Heard>>,
     topology: Topology,
     tree: PathTree,
@@ -150,6 +153,7 @@ impl Router {
             macs,
             tunnels,
             sites: Sites::default(),
+            meetings: Meetings::default(),
             heard: BTreeMap::new(),
             topology: Topology::default(),
             tree: PathTree::new(&Topology::default(), 0),
@@ -212,6 +216,13 @@ impl Router {
         self.drain_mesh(now);
     }
 
+    /// The subnets of overlays that this host has an address in, whenever they change: no address inside of one is
+    /// advertised or dialled.
+    pub fn handle_overlay_subnets(&mut self, now: Instant, subnets: Vec<Subnet>) {
+        self.mesh.handle_overlay_subnets(now, subnets);
+        self.drain_mesh(now);
+    }
+
     /// A hint from the data plane.
     pub fn handle_notice(&mut self, now: Instant, notice: Notice) {
         match notice {
@@ -231,6 +242,7 @@ impl Router {
             Notice::Active { site } => {
                 if let Some(peer) = self.sites.peer(site) {
                     self.mesh.handle_activity(now, peer);
+                    self.want_direct(now, peer);
                 }
             }
             Notice::NoTunnel { site } => {
@@ -283,6 +295,7 @@ impl Router {
 
     /// The time of [`Router::poll_timeout`] has come (or any other: what is not due is left alone).
     pub fn handle_timeout(&mut self, now: Instant) {
+        let mut active = Vec::new();
         for (peer, heard) in &self.heard {
             if let Some(at) = heard.last(self.epoch) {
                 self.mesh.handle_heard(now, *peer, at);
@@ -291,9 +304,17 @@ impl Router {
                 && now.saturating_duration_since(at) < Heard::ACTIVE_FOR
             {
                 self.mesh.handle_activity(now, *peer);
+                active.push(*peer);
             }
         }
+        // A notice may have been lost.
+        for peer in active {
+            self.want_direct(now, peer);
+        }
         self.mesh.handle_timeout(now);
+        if self.timers.take_due(Timer::Meetings, now) {
+            self.run_meetings(now);
+        }
         if self.timers.take_due(Timer::Tunnels, now) {
             let outcome = self.tunnels.handle_timeout(now);
             for (peer, message) in outcome.again {
@@ -394,6 +415,8 @@ impl Router {
         }
         // Set-ups that have not begun, and answers that keep coming late, set the time anew.
         self.timers.set(Timer::Tunnels, self.tunnels.next_timeout());
+        self.timers
+            .set(Timer::Meetings, self.meetings.next_timeout());
     }
 
     fn handle_mesh_action(&mut self, action: weave_mesh::Action) {
@@ -462,6 +485,13 @@ impl Router {
                 };
                 self.push_event(event);
             }
+            weave_mesh::Event::DirectUp { peer } => self.direct_is_up(now, peer),
+            weave_mesh::Event::DirectChanged { .. } => self.fib_is_stale = true,
+            weave_mesh::Event::DirectDown {
+                peer,
+                reason,
+                stood_for,
+            } => self.direct_is_down(now, peer, stood_for, reason),
             weave_mesh::Event::Records { .. } => {
                 self.end_tunnels_of_older_boots(now);
                 self.routes_are_stale(now);
@@ -525,6 +555,7 @@ impl Router {
                 self.macs.purge(site);
             }
             self.tunnels.forget(&peer);
+            self.forget_direct(&peer);
             self.heard.remove(&peer);
             self.fib_is_stale = true;
         }

@@ -10,6 +10,8 @@ pub(crate) enum Timer {
     Routes,
     /// A tunnel message goes again, or a tunnel is re-keyed or forgotten.
     Tunnels,
+    /// A direct path is asked for, or looked at.
+    Meetings,
     /// MAC addresses age, and site numbers become free.
     Housekeeping,
     /// The peers to rejoin after a restart are stored.
@@ -19,13 +21,14 @@ pub(crate) enum Timer {
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    deadlines: [Option<Instant>; 4],
+    deadlines: [Option<Instant>; 5],
 }
 
 impl Timers {
-    const ALL: [Timer; 4] = [
+    const ALL: [Timer; 5] = [
         Timer::Routes,
         Timer::Tunnels,
+        Timer::Meetings,
         Timer::Housekeeping,
         Timer::StorePeers,
     ];

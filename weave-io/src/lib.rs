@@ -56,7 +56,8 @@ mod wake;
 pub use answer::{Answering, Station};
 #[cfg(feature = "driver")]
 pub use driver::run::{
-    Ended, FramePort, Handle, RunConfig, RunError, Running, Sockets, StartError, start,
+    Ended, FramePort, Handle, HostAddresses, RunConfig, RunError, Running, Sockets, StartError,
+    start,
 };
 #[cfg(any(feature = "driver", feature = "sim"))]
 pub use driver::{

@@ -75,6 +75,7 @@ mod probe;
 mod record;
 mod stats;
 mod store;
+mod subnet;
 mod target;
 mod timer;
 pub mod wire;
@@ -86,8 +87,9 @@ pub use crate::{
     link::{Link, PATH_MTU_BYTES_BASE},
     liveness::{ACTIVE_FOR, ACTIVE_INTERVAL, ANSWERS_MIN, IDLE_INTERVAL, MISSES_MAX},
     mesh::{
-        Action, Event, HALF_OPEN_MAX, HOLD_TIMEOUT, Mesh, MeshConfig, ROUTED_QUEUE_BYTES_MAX,
-        SILENCE_TIMEOUT, STAGE_TIMEOUT,
+        Action, CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, Event, HALF_OPEN_MAX,
+        HOLD_TIMEOUT, Mesh, MeshConfig, ROUTED_QUEUE_BYTES_MAX, SEARCH_TIMEOUT, SILENCE_TIMEOUT,
+        STAGE_TIMEOUT,
     },
     probe::{PROBE_BYTES, Probe, ProbeError, ProbeKind},
     record::{
@@ -97,6 +99,7 @@ pub use crate::{
     },
     stats::MeshStats,
     store::{FORGET_AFTER, ORIGINS_MAX, Store},
+    subnet::{OVERLAY_SUBNETS_MAX, Subnet},
     target::{DEFAULT_PORT, Target, TargetError},
     timer::WakeReason,
     wire::{Goodbye, ROUTED_BODY_BYTES_MAX, Routed},

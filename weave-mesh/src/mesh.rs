@@ -1,9 +1,10 @@
 //! The composition: connections become links, links carry records, records say whom to dial.
 //!
 //! `mesh/streams.rs` has connections and links, `mesh/messages.rs` what is said on them, `mesh/gossip.rs` records, `mesh/dialling.rs` whom
-//! to dial; this file has the type, its inputs and its outputs.
+//! to dial, `mesh/direct.rs` paths to routers that are no neighbours; this file has the type, its inputs and its outputs.
 
 mod dialling;
+mod direct;
 mod event;
 mod gossip;
 mod messages;
@@ -22,6 +23,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, NetworkId, PeerId};
 
+use self::direct::Directs;
+pub use self::direct::{CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, SEARCH_TIMEOUT};
 pub use self::event::{Action, Event};
 use self::gossip::Publisher;
 use crate::conn::{Conn, ConnId};
@@ -29,10 +32,12 @@ use crate::dial::{Dialler, TargetStatus};
 use crate::error::{CloseReason, DownReason, FailReason, SendError};
 use crate::link::Link;
 use crate::liveness::{LATE, Transmit};
+use crate::pmtu::Challenge;
 use crate::probe::{Probe, ProbeKind};
 use crate::record::Verifier;
 use crate::stats::MeshStats;
 use crate::store::Store;
+use crate::subnet::{OVERLAY_SUBNETS_MAX, Subnet};
 use crate::target::Target;
 use crate::timer::{WakeReason, sooner};
 use crate::wire::{Control, Goodbye, ROUTED_BODY_BYTES_MAX, RecordBytes, Routed};
@@ -106,8 +111,11 @@ pub struct Mesh {
     router_publisher: Publisher,
     links_publisher: Publisher,
     local_addresses: Vec<IpAddr>,
+    /// What lies inside of overlays: neither advertised nor dialled.
+    overlay_subnets: Vec<Subnet>,
     underlay_mtu_bytes: u16,
 
+    directs: Directs,
     dialler: Dialler,
     /// Something changed that decides whom to dial.
     is_dialling_stale: bool,
@@ -155,6 +163,8 @@ impl Mesh {
             router_publisher: Publisher::new(),
             links_publisher: Publisher::new(),
             local_addresses: Vec::new(),
+            overlay_subnets: Vec::new(),
+            directs: Directs::default(),
             underlay_mtu_bytes: UNDERLAY_MTU_BYTES,
             dialler: Dialler::default(),
             is_dialling_stale: true,
@@ -234,6 +244,20 @@ impl Mesh {
         self.settle(now);
     }
 
+    /// Subnets of overlays that this host has an address in: an address inside of one leads through a tunnel, so
+    /// none is advertised or dialled from records, whoever saw it or says it. At most
+    /// [`OVERLAY_SUBNETS_MAX`](crate::OVERLAY_SUBNETS_MAX) are taken.
+    pub fn handle_overlay_subnets(&mut self, now: Instant, mut subnets: Vec<Subnet>) {
+        self.now = now;
+        subnets.truncate(OVERLAY_SUBNETS_MAX);
+        if self.overlay_subnets != subnets {
+            self.overlay_subnets = subnets;
+            self.router_publisher.is_stale = true;
+            self.is_dialling_stale = true;
+        }
+        self.settle(now);
+    }
+
     /// Tunnel keys with a neighbour are there (probing begins at once), or gone (UDP is down).
     pub fn handle_tunnel(&mut self, now: Instant, peer: PeerId, ready: bool) {
         self.now = now;
@@ -241,6 +265,9 @@ impl Mesh {
             && link.liveness.handle_ready(now, ready)
         {
             self.udp_went_down(now, peer);
+        }
+        if !ready {
+            self.end_direct(peer, DirectEnd::NoTunnel);
         }
         self.run_probes(now);
         self.settle(now);
@@ -251,7 +278,12 @@ impl Mesh {
         self.now = now;
         let remote = canonical(remote);
         let Some(link) = self.links.get_mut(&from) else {
-            self.stats.probes_unknown += 1;
+            if self.take_direct_probe(now, from, remote, probe) {
+                self.run_directs(now);
+                self.settle(now);
+            } else {
+                self.stats.probes_unknown += 1;
+            }
             return;
         };
         if let Some(seen) = probe.seen
@@ -283,6 +315,10 @@ impl Mesh {
             }
         };
         let is_up = link.liveness.is_up();
+        if was_up != is_up {
+            // Where the neighbour saw us counts while its packets find the way.
+            self.router_publisher.is_stale = true;
+        }
         if is_up && !was_up {
             link.path_mtu.handle_up(now);
         }
@@ -304,6 +340,9 @@ impl Mesh {
         if let Some(link) = self.links.get_mut(&peer) {
             link.liveness.handle_activity(now);
             link.path_mtu.handle_activity(now);
+        } else {
+            self.direct_activity(now, &peer);
+            self.run_directs(now);
         }
         self.run_probes(now);
         self.settle(now);
@@ -314,6 +353,8 @@ impl Mesh {
         self.now = now;
         if let Some(link) = self.links.get_mut(&peer) {
             link.liveness.handle_heard(at.min(now));
+        } else {
+            self.direct_heard(&peer, at.min(now));
         }
     }
 
@@ -322,6 +363,7 @@ impl Mesh {
         self.now = now;
         self.underlay_mtu_bytes = underlay_mtu_bytes;
         self.run_probes(now);
+        self.settle_directs(now);
         self.settle(now);
     }
 
@@ -330,6 +372,9 @@ impl Mesh {
         self.now = now;
         if let Some(link) = self.links.get_mut(&peer) {
             link.path_mtu.handle_too_big(now);
+        } else {
+            self.direct_too_big(now, &peer);
+            self.run_directs(now);
         }
         self.run_probes(now);
         self.settle(now);
@@ -386,6 +431,7 @@ impl Mesh {
         }
         self.expire_conns(now);
         self.run_probes(now);
+        self.run_directs(now);
         self.expire_links(now);
         self.compare_due(now);
         let links = &self.links;
@@ -402,6 +448,7 @@ impl Mesh {
     pub fn shutdown(&mut self, now: Instant) {
         self.now = now;
         self.is_shut_down = true;
+        self.directs = Directs::default();
         let peers: Vec<PeerId> = self.links.keys().copied().collect();
         for peer in peers {
             self.take_down(now, peer, DownReason::Shutdown, Some(Goodbye::Shutdown));
@@ -475,6 +522,7 @@ impl Mesh {
                 at(Some(link.digest_at), WakeReason::Digest);
             }
         }
+        at(self.directs.next_timeout(), WakeReason::Direct);
         let forget_at = self
             .store
             .next_forget(&|peer| self.links.contains_key(peer));
@@ -556,6 +604,15 @@ impl Mesh {
         }
     }
 
+    /// Whether others can be told of an address, or it can be tried when they tell of it.
+    fn is_underlay(&self, ip: IpAddr) -> bool {
+        is_advertisable(ip)
+            && !self
+                .overlay_subnets
+                .iter()
+                .any(|subnet| subnet.contains(ip))
+    }
+
     fn run_probes(&mut self, now: Instant) {
         self.run_path_mtus(now);
         let due: Vec<PeerId> = self
@@ -602,25 +659,9 @@ impl Mesh {
                 self.changed_links.insert(link.peer);
             }
             let last_heard_ms = link.liveness.last_heard_ms(now);
-            for challenge in challenges.drain(..) {
-                let probe = Probe {
-                    kind: ProbeKind::Challenge,
-                    last_heard_ms,
-                    sequence: challenge.sequence,
-                    token: challenge.token,
-                    seen: Some(challenge.remote),
-                };
-                let mut bytes = probe.to_bytes();
-                if let Some(packet_bytes) = challenge.packet_bytes {
-                    let body_bytes = usize::from(packet_bytes) - PROBE_AROUND_BYTES;
-                    bytes.resize(body_bytes.max(bytes.len()), 0);
-                }
-                self.actions.push_back(Action::Probe {
-                    peer: link.peer,
-                    remote: challenge.remote,
-                    bytes,
-                });
-            }
+            let tests = challenges.drain(..);
+            self.actions
+                .extend(tests.map(|test| path_mtu_probe(link.peer, last_heard_ms, &test)));
         }
     }
 
@@ -639,6 +680,27 @@ impl Mesh {
                 }
             }
         }
+    }
+}
+
+/// Sends the challenge of a test of a path MTU.
+fn path_mtu_probe(peer: PeerId, last_heard_ms: u16, challenge: &Challenge) -> Action {
+    let probe = Probe {
+        kind: ProbeKind::Challenge,
+        last_heard_ms,
+        sequence: challenge.sequence,
+        token: challenge.token,
+        seen: Some(challenge.remote),
+    };
+    let mut bytes = probe.to_bytes();
+    if let Some(packet_bytes) = challenge.packet_bytes {
+        let body_bytes = usize::from(packet_bytes) - PROBE_AROUND_BYTES;
+        bytes.resize(body_bytes.max(bytes.len()), 0);
+    }
+    Action::Probe {
+        peer,
+        remote: challenge.remote,
+        bytes,
     }
 }
 

@@ -28,6 +28,8 @@ pub enum WakeReason {
     Dial,
     /// Unreachable records may be forgotten.
     Forget,
+    /// A direct path is to be probed, or given up.
+    Direct,
 }
 
 /// The sooner of two wake-ups; of two at once, the first.

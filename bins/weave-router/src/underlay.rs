@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use weave_io::HostAddresses;
 use weave_io::host::{Error, InterfaceAddress, Netlink};
-use weave_mesh::Target;
+use weave_mesh::{Subnet, Target};
 
 /// What the router needs to know of the underlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,19 +80,29 @@ impl Underlay {
     }
 }
 
-/// Addresses of this host that a peer may dial: not those of `own_devices`, which are on the overlay, nor those
-/// of a container engine's bridges.
-pub(crate) fn local_addresses(own_devices: &[String]) -> Vec<IpAddr> {
+/// Addresses of this host that a peer may dial: not those of `own_devices`, which are on the overlay and make its
+/// subnets known, nor those of a container engine's bridges.
+pub(crate) fn local_addresses(own_devices: &[String]) -> HostAddresses {
     let addresses = Netlink::open().and_then(|netlink| netlink.addresses());
     match addresses {
-        Ok(addresses) => addresses
-            .iter()
-            .filter(|address| is_underlay(address, own_devices))
-            .map(|address| address.cidr.address())
-            .collect(),
+        Ok(addresses) => HostAddresses {
+            underlay: addresses
+                .iter()
+                .filter(|address| is_underlay(address, own_devices))
+                .map(|address| address.cidr.address())
+                .collect(),
+            overlay_subnets: addresses
+                .iter()
+                .filter(|address| own_devices.contains(&address.device) && !address.link_local)
+                .map(|address| Subnet {
+                    address: address.cidr.address(),
+                    prefix_bits: address.cidr.prefix_len(),
+                })
+                .collect(),
+        },
         Err(error) => {
             tracing::debug!("cannot list this host's addresses: {error}");
-            Vec::new()
+            HostAddresses::default()
         }
     }
 }

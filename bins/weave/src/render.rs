@@ -256,12 +256,11 @@ fn macs(status: &Status) -> (String, Table) {
 }
 
 fn routes(status: &Status) -> (String, Table) {
-    let mut table = Table::new(["TO", "BY WAY OF", "HOPS", "COST", "TUNNEL"]);
+    let mut table = Table::new(["TO", "BY WAY OF", "HOPS", "COST", "TUNNEL", "DIRECT PATH"]);
     for route in &status.routes {
-        let via = if route.direct {
-            "direct".to_owned()
-        } else {
-            route.next_hop.clone()
+        let via = match (route.direct, route.direct_remote) {
+            (true, _) | (_, Some(_)) => "direct".to_owned(),
+            (false, None) => route.next_hop.clone(),
         };
         table.row([
             &route.destination,
@@ -269,6 +268,7 @@ fn routes(status: &Status) -> (String, Table) {
             &route.hops.to_string(),
             &millis(route.cost_us),
             if route.tunnel { "yes" } else { "not yet" },
+            &route.direct_path.clone().unwrap_or_else(dash),
         ]);
     }
     (format!("routes ({})", status.routes.len()), table)

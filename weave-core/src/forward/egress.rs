@@ -181,8 +181,8 @@ fn take(
         });
     }
     let last_heard = receiver.heard.last(fib.epoch);
-    if relay.is_none() || receiver.neighbour.is_none() {
-        // What a relay brought says nothing about the direct path to a neighbour.
+    if relay.is_none() {
+        // What a relay brought says nothing about the direct path, with a link or without.
         receiver.heard.stamp(fib.epoch, turn.now);
     }
     let body_at = range.start + sealed_at + SEALED_HEADER_BYTES;

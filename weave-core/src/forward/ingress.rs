@@ -139,6 +139,9 @@ pub(super) fn send_unicast(
         }),
     };
     turn.stamp_unicast(&neighbour.heard, neighbour.site);
+    if let (NextHop::Relay(_), Some(heard)) = (next_hop, &route.heard) {
+        turn.stamp_unicast(heard, site);
+    }
     let sealing = Sealing {
         to: to(neighbour.remote, job.ecn),
         keys,

@@ -115,6 +115,26 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Frames to a router that is no neighbour take a direct path from now on.
+    DirectUp {
+        /// The router.
+        peer: PeerId,
+        /// Its name.
+        name: String,
+        /// Where they go.
+        remote: SocketAddr,
+    },
+    /// A direct path was not found, or frames take it no more.
+    DirectDown {
+        /// The router.
+        peer: PeerId,
+        /// Its name.
+        name: String,
+        /// Frames took it until now.
+        stood: bool,
+        /// Why.
+        reason: String,
+    },
     /// An address led back to this router; it is left alone for 10 min.
     ConnectedToSelf {
         /// The address.
@@ -137,11 +157,16 @@ impl Event {
     /// How much it matters.
     pub fn level(&self) -> Level {
         match self {
-            Self::LinkUp { .. } | Self::LinkDown { .. } | Self::ConnectFailed { .. } => Level::Info,
+            Self::LinkUp { .. }
+            | Self::LinkDown { .. }
+            | Self::ConnectFailed { .. }
+            | Self::DirectUp { .. }
+            | Self::DirectDown { stood: true, .. } => Level::Info,
             Self::BootIdRaised { .. } => Level::Warn,
-            Self::MacMoved { .. } | Self::LinkMoved { .. } | Self::ConnectedToSelf { .. } => {
-                Level::Debug
-            }
+            Self::DirectDown { stood: false, .. }
+            | Self::MacMoved { .. }
+            | Self::LinkMoved { .. }
+            | Self::ConnectedToSelf { .. } => Level::Debug,
         }
     }
 }
@@ -164,6 +189,18 @@ impl fmt::Display for Event {
                 write!(f, "another TCP stream carries the link to {name}")
             }
             Self::ConnectFailed { to, reason } => write!(f, "cannot connect to {to}: {reason}"),
+            Self::DirectUp { name, remote, .. } => {
+                write!(f, "frames to {name} take a direct path to {remote}")
+            }
+            Self::DirectDown {
+                name,
+                stood: true,
+                reason,
+                ..
+            } => write!(f, "frames to {name} take a direct path no more: {reason}"),
+            Self::DirectDown { name, reason, .. } => {
+                write!(f, "no direct path to {name} was found: {reason}")
+            }
             Self::ConnectedToSelf { remote } => write!(f, "{remote} is this router itself"),
         }
     }
@@ -178,6 +215,8 @@ pub enum RouterWake {
     Routes,
     /// A tunnel message goes again, or keys are due.
     Tunnels,
+    /// A direct path is asked for, or looked at.
+    Meetings,
     /// MAC addresses age.
     Housekeeping,
     /// Peers to rejoin are to be stored.
@@ -189,6 +228,7 @@ impl From<Timer> for RouterWake {
         match timer {
             Timer::Routes => Self::Routes,
             Timer::Tunnels => Self::Tunnels,
+            Timer::Meetings => Self::Meetings,
             Timer::Housekeeping => Self::Housekeeping,
             Timer::StorePeers => Self::StorePeers,
         }

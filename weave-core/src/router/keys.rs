@@ -37,6 +37,11 @@ impl Router {
                 let outcome = self.tunnels.handle_confirmation(now, from, &bytes);
                 self.apply_tunnel_outcome(now, Some(from), outcome);
             }
+            Body::Meet {
+                receiver,
+                counter,
+                sealed,
+            } => self.handle_meet(now, from, receiver, counter, &sealed),
             Body::Current(bytes) => self.mesh.handle_record(now, via, &bytes),
         }
     }

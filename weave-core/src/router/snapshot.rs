@@ -7,6 +7,7 @@ use weave_crypto::PeerId;
 use weave_mesh::PATH_MTU_BYTES_BASE;
 
 use super::Router;
+use crate::Site;
 use crate::fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
 use crate::routes::PathTree;
 
@@ -42,7 +43,8 @@ impl Router {
             });
         }
 
-        self.add_sites(&mut fib, &indexes);
+        let directs = self.add_directs(&mut fib);
+        self.add_sites(&mut fib, &indexes, &directs);
         for (peer, keys) in self.tunnels.opening() {
             let Some(site) = self.sites.site(&peer) else {
                 continue;
@@ -56,13 +58,43 @@ impl Router {
             fib.receivers.insert(receiver.keys.local_index(), receiver);
         }
         fib.floods = self.flood_trees(&indexes);
-        fib.flood_packet_bytes_max = self.flood_packet_bytes_max(&fib);
+        fib.flood_packet_bytes_max = self.flood_packet_bytes_max(&fib.neighbours[..indexes.len()]);
         fib
     }
 
-    fn add_sites(&self, fib: &mut Fib, indexes: &BTreeMap<PeerId, NeighbourIndex>) {
+    /// Routers without a link whose frames take a direct path: no flood, no relayed packet, no receiver of floods.
+    fn add_directs(&mut self, fib: &mut Fib) -> BTreeMap<PeerId, NeighbourIndex> {
+        let mut directs = BTreeMap::new();
+        for path in self.mesh.direct_paths() {
+            let (Some(remote), Some(site), Ok(number)) = (
+                path.remote(),
+                self.sites.site(&path.peer()),
+                u16::try_from(fib.neighbours.len()),
+            ) else {
+                continue;
+            };
+            directs.insert(path.peer(), NeighbourIndex(number));
+            fib.neighbours.push(Neighbour {
+                site,
+                remote,
+                tag: [0; 6],
+                keys: None,
+                heard: heard(&mut self.heard, path.peer()),
+                packet_bytes_max: usize::from(path.path_mtu_bytes()),
+            });
+        }
+        directs
+    }
+
+    fn add_sites(
+        &mut self,
+        fib: &mut Fib,
+        indexes: &BTreeMap<PeerId, NeighbourIndex>,
+        directs: &BTreeMap<PeerId, NeighbourIndex>,
+    ) {
         fib.sites = vec![None; self.sites.bound()];
-        for (peer, site) in self.sites.iter() {
+        let sites: Vec<(PeerId, Site)> = self.sites.iter().collect();
+        for (peer, site) in sites {
             let node = self
                 .topology
                 .number(&peer)
@@ -70,17 +102,21 @@ impl Router {
             let next = self
                 .next_hop(&peer)
                 .and_then(|next| indexes.get(&next).map(|index| (next, *index)));
-            let next_hop = next.map(|(next, index)| {
+            let direct = directs.get(&peer).map(|index| NextHop::Direct(*index));
+            let by_links = next.map(|(next, index)| {
                 if next == peer {
                     NextHop::Direct(index)
                 } else {
                     NextHop::Relay(index)
                 }
             });
+            let next_hop = direct.or(by_links);
+            let keys = self.tunnels.sealing(&peer).cloned();
             let path_mtu_bytes = node.map_or(0, |node| node.path_mtu_bytes);
             let route = SiteRoute {
                 destination: peer.short_id(),
-                keys: self.tunnels.sealing(&peer).cloned(),
+                heard: keys.is_some().then(|| heard(&mut self.heard, peer)),
+                keys,
                 next_hop,
                 packet_bytes_max: match next_hop {
                     // The first link's is the newest known; the tree learns of it a moment later.
@@ -103,11 +139,8 @@ impl Router {
     }
 
     /// What every link of our own tree takes.
-    fn flood_packet_bytes_max(&self, fib: &Fib) -> usize {
-        let links = fib
-            .neighbours
-            .iter()
-            .map(|neighbour| neighbour.packet_bytes_max);
+    fn flood_packet_bytes_max(&self, linked: &[Neighbour]) -> usize {
+        let links = linked.iter().map(|neighbour| neighbour.packet_bytes_max);
         let paths = self
             .tree
             .reached()
@@ -119,7 +152,7 @@ impl Router {
 
     /// For each origin that is reached, the neighbours to which this router passes its floods on.
     fn flood_trees(
-        &self,
+        &mut self,
         indexes: &BTreeMap<PeerId, NeighbourIndex>,
     ) -> HashMap<weave_crypto::ShortId, Vec<NeighbourIndex>> {
         let routers = self.topology.routers();

@@ -155,6 +155,13 @@ pub struct RouteStatus {
     pub cost_us: u64,
     /// A tunnel with it stands.
     pub tunnel: bool,
+    /// Where frames go, if by a direct path without a link; the rest then says how else they would.
+    #[serde(default)]
+    pub direct_remote: Option<SocketAddr>,
+    /// How it stands with a direct path without a link, and why there is none; nothing for neighbours, and
+    /// where no frames asked for one.
+    #[serde(default)]
+    pub direct_path: Option<String>,
 }
 
 /// The first line of `weave status`: is all well?
@@ -189,7 +196,7 @@ impl Router {
             connections: self.connection_statuses(),
             targets: self.target_statuses(now),
             macs: self.mac_statuses(now),
-            routes: self.route_statuses(),
+            routes: self.route_statuses(now),
             traffic,
             refusals: self.refusal_counts(),
             gossip: self
@@ -294,7 +301,7 @@ impl Router {
             .collect()
     }
 
-    fn route_statuses(&self) -> Vec<RouteStatus> {
+    fn route_statuses(&self, now: Instant) -> Vec<RouteStatus> {
         let mut routes: Vec<RouteStatus> = self
             .tree
             .reached()
@@ -309,6 +316,8 @@ impl Router {
                     hops: node.hops,
                     cost_us: node.cost_us,
                     tunnel: self.tunnels.sealing(&peer).is_some(),
+                    direct_remote: self.direct_remote(&peer),
+                    direct_path: self.direct_words(now, &peer),
                 })
             })
             .collect();

@@ -15,6 +15,8 @@ use crate::{
     Notices, Output, PacketCaps, PacketMeta, Progress, View,
 };
 
+mod direct;
+
 #[test]
 fn two_routers_meet_and_a_frame_crosses_both_ways() {
     let mut net = Net::new(&["a", "b"]);
@@ -209,6 +211,9 @@ struct Net {
     /// Each stream's ends: node and its id there.
     streams: Vec<[(usize, ConnId); 2]>,
     cut: Vec<(usize, usize)>,
+    /// Those that nobody can dial, and that datagrams reach only from where they sent some to (RFC 4787 section 5).
+    nats: Vec<usize>,
+    sent_to: Vec<(usize, SocketAddr)>,
     accepted: u64,
     wake_ups: usize,
 }
@@ -228,6 +233,8 @@ impl Net {
             queue: VecDeque::new(),
             streams: Vec::new(),
             cut: Vec::new(),
+            nats: Vec::new(),
+            sent_to: Vec::new(),
             accepted: 0,
             wake_ups: 0,
         }
@@ -326,6 +333,9 @@ impl Net {
             Event::Bytes(conn, bytes) => node.router.handle_bytes(now, conn, &bytes),
             Event::Closed(conn, reason) => node.router.handle_closed(now, conn, reason),
             Event::Packet(remote, bytes) => {
+                if self.nats.contains(&number) && !self.sent_to.contains(&(number, remote)) {
+                    return;
+                }
                 let mut rx = Batch::<PacketMeta>::new(1, BUFFER_BYTES);
                 assert!(rx.free().unwrap().append(&bytes));
                 rx.commit(PacketMeta::single(remote, bytes.len()));
@@ -377,7 +387,7 @@ impl Net {
                 }
                 Action::Dial { conn, remote } => {
                     let to = self.nodes.iter().position(|node| node.address == remote);
-                    match to.filter(|to| !self.is_cut(number, *to)) {
+                    match to.filter(|to| !self.is_cut(number, *to) && !self.nats.contains(to)) {
                         Some(to) => {
                             self.accepted += 1;
                             let accepted = ConnId::accepted(self.accepted);
@@ -432,6 +442,9 @@ impl Net {
 
     fn transmit(&mut self, number: usize, from: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) {
         let to = self.nodes.iter().position(|node| node.address == remote);
+        if self.nats.contains(&number) && !self.sent_to.contains(&(number, remote)) {
+            self.sent_to.push((number, remote));
+        }
         if let Some(to) = to.filter(|to| !self.is_cut(number, *to)) {
             let at = self.now + Duration::from_millis(1);
             self.queue.push_back((at, to, Event::Packet(from, bytes)));

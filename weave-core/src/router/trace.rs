@@ -47,7 +47,7 @@ pub struct TraceHop {
     pub peer_id: String,
     /// What carries frames on the link: `udp` or `tcp`.
     pub carrier: String,
-    /// The link's cost, in microseconds.
+    /// The link's cost, in microseconds; of a direct path without a link, its round trip.
     pub cost_us: u32,
     /// The largest UDP payload that the link takes, in bytes.
     pub path_mtu_bytes: u16,
@@ -116,6 +116,15 @@ impl Router {
             trace.why.push("it is this router itself".to_owned());
             return trace;
         }
+        if let Some((hop, why)) = self.trace_direct_path(now, peer) {
+            trace.reachable = true;
+            trace.cost_us = u64::from(hop.cost_us);
+            trace.path_mtu_bytes = hop.path_mtu_bytes;
+            trace.hops.push(hop);
+            trace.why.push(why);
+            trace.others = self.other_paths(peer, peer);
+            return trace;
+        }
         let path = self.path(peer);
         let (Some(node), Some(next)) = (
             self.topology
@@ -124,6 +133,7 @@ impl Router {
             path.first().copied(),
         ) else {
             trace.why = self.why_no_path(now, peer);
+            trace.why.extend(self.direct_words(now, peer));
             return trace;
         };
         trace.reachable = true;
@@ -139,6 +149,7 @@ impl Router {
         if let Some(why) = self.why_this_carrier(&next) {
             trace.why.push(why);
         }
+        trace.why.extend(self.direct_words(now, peer));
         trace
     }
 
@@ -156,6 +167,23 @@ impl Router {
         }
         path.reverse();
         path
+    }
+
+    /// The direct path to a router without a link, where frames take one.
+    fn trace_direct_path(&self, now: Instant, to: &PeerId) -> Option<(TraceHop, String)> {
+        let path = self.mesh.direct_path(to)?;
+        path.remote()?;
+        let rtt_us = path.rtt().map(micros);
+        let hop = TraceHop {
+            name: self.peer_name(to),
+            peer_id: to.to_string(),
+            carrier: carrier_name(Carrier::Udp).to_owned(),
+            cost_us: rtt_us.map_or(0, |us| u32::try_from(us).unwrap_or(u32::MAX)),
+            path_mtu_bytes: path.path_mtu_bytes(),
+            rtt_us,
+            loss: None,
+        };
+        Some((hop, self.direct_words(now, to)?))
     }
 
     fn trace_hop(&self, from: &PeerId, to: &PeerId) -> TraceHop {

@@ -465,6 +465,16 @@ impl Tunnels {
         })
     }
 
+    /// The keys of a router that open what names this receiver index.
+    pub(crate) fn opening_at(&self, peer: &PeerId, index: u32) -> Option<&Arc<TunnelKeys>> {
+        let tunnel = self.peers.get(peer)?;
+        let current = tunnel.current.as_ref().map(|epoch| &epoch.keys);
+        let previous = tunnel.previous.as_ref().map(|(keys, _)| keys);
+        let next = tunnel.next.as_ref().map(|epoch| &epoch.keys);
+        let mut all = [current, previous, next].into_iter().flatten();
+        all.find(|keys| keys.local_index() == index)
+    }
+
     /// Forgets a router's tunnel.
     pub(crate) fn forget(&mut self, peer: &PeerId) {
         self.peers.remove(peer);

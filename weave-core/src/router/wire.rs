@@ -19,6 +19,15 @@ pub(crate) enum Body {
     Confirmation(Vec<u8>),
     /// "Your message was made for an older boot of mine": the newest record of the sender.
     Current(Vec<u8>),
+    /// Where one of the two may be found, to try a direct path: sealed in the pair's tunnel.
+    Meet {
+        /// Names the keys, as in a packet: drawn by the receiver.
+        receiver: u32,
+        /// Counts with the packets under these keys.
+        counter: u64,
+        /// The sealed message, and the tag.
+        sealed: Vec<u8>,
+    },
 }
 
 impl Body {
@@ -57,6 +66,11 @@ mod tests {
             Body::Answer(vec![]),
             Body::Confirmation(vec![3; 40]),
             Body::Current(vec![4]),
+            Body::Meet {
+                receiver: 5,
+                counter: 6,
+                sealed: vec![7; 20],
+            },
         ] {
             let bytes = body.encode();
             assert_eq!(Body::decode(&bytes), Some(body));

@@ -8,7 +8,7 @@ use weave_core::{
     Action, BUFFER_BYTES, Batch, Command, Event, Notice, PacketIo, PacketMeta, Router, RouterWake,
     Status, Traffic,
 };
-use weave_mesh::{CloseReason, ConnId, Target};
+use weave_mesh::{CloseReason, ConnId, Subnet, Target};
 
 use super::{NoticeQueue, Published, Shared, SharedStats};
 
@@ -60,6 +60,8 @@ pub enum Input {
     },
     /// Addresses of this host's interfaces, all of them.
     LocalAddresses(Vec<IpAddr>),
+    /// Subnets of overlays that this host has an address in, all of them.
+    OverlaySubnets(Vec<Subnet>),
     /// The MTU of the device that leads to the peers, bytes of IP.
     UnderlayMtu(u16),
     /// The user wants something.
@@ -145,6 +147,7 @@ impl<P: PacketIo> ControlLoop<P> {
             Input::LocalAddresses(addresses) => {
                 self.router.handle_local_addresses(now, addresses);
             }
+            Input::OverlaySubnets(subnets) => self.router.handle_overlay_subnets(now, subnets),
             Input::UnderlayMtu(bytes) => self.router.handle_underlay_mtu(now, bytes),
             Input::Command(command) => self.router.handle_command(now, command),
         }

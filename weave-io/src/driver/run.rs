@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use weave_core::{Command, Config, Fib, MacTable, Router, Status};
 use weave_crypto::Identity;
-use weave_mesh::Target;
+use weave_mesh::{Subnet, Target};
 
 use super::{ControlLoop, NoticeQueue, Published, Shared, SharedStats, Worker, WorkerError};
 use crate::udp::canonical;
@@ -42,10 +42,19 @@ pub struct RunConfig {
     pub port: Option<FramePort>,
     /// Where to keep what must outlive the process; without, a restart begins anew.
     pub state: Option<StateDir>,
-    /// Lists the addresses of this host's interfaces. Called at the start and every 30 s, may block.
-    pub local_addresses: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+    /// Lists the addresses of this host's interfaces. Called at the start and every 5 s, may block.
+    pub local_addresses: Box<dyn Fn() -> HostAddresses + Send + Sync>,
     /// The MTU of the device that leads to the peers, bytes of IP, asked every few seconds; none while it is not known.
     pub underlay_mtu: Box<dyn Fn() -> Option<u16> + Send + Sync>,
+}
+
+/// The addresses of a host, sorted by what they are to a router.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostAddresses {
+    /// Those where other routers may reach this one.
+    pub underlay: Vec<IpAddr>,
+    /// Subnets of the overlay, by which no router is to be reached.
+    pub overlay_subnets: Vec<Subnet>,
 }
 
 /// The sockets that a router listens on: TCP and UDP, at one address and port.

@@ -1,16 +1,17 @@
 //! Whom to dial: the targets, and routers met in records up to the limit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use ring::digest::{SHA256, digest};
 use weave_crypto::PeerId;
 
-use super::{Action, Event, Mesh, STAGE_TIMEOUT, canonical, has_stream, is_advertisable};
+use super::{Action, Event, Mesh, STAGE_TIMEOUT, canonical, has_stream};
 use crate::conn::{Conn, ConnId, Stage};
 use crate::dial::{DialStep, Purpose};
 use crate::error::{DownReason, FailReason};
+use crate::subnet::common_bits;
 use crate::target::Target;
 use crate::wire::Goodbye;
 
@@ -111,7 +112,7 @@ impl Mesh {
                 .addresses
                 .iter()
                 .map(|address| canonical(address.socket))
-                .filter(|socket| socket.port() != 0 && is_advertisable(socket.ip()))
+                .filter(|socket| socket.port() != 0 && self.is_underlay(socket.ip()))
                 .filter(|socket| !own_sockets.contains(socket))
                 .collect();
             if origin != self.own && !addresses.is_empty() {
@@ -141,7 +142,8 @@ impl Mesh {
                     .flat_map(|to| {
                         self.local_addresses
                             .iter()
-                            .map(|own| common_bits(*own, to.ip()))
+                            .filter_map(|own| common_bits(*own, to.ip()))
+                            .map(|(common, _)| common)
                     })
                     .max()
                     .unwrap_or(0)
@@ -158,14 +160,5 @@ impl Mesh {
         }
         peers.retain(|peer, _| is_kept(peer) || chosen.contains(peer));
         peers
-    }
-}
-
-/// Leading bits that two addresses of one family share.
-fn common_bits(a: IpAddr, b: IpAddr) -> u32 {
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => 0,
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use weave_crypto::PeerId;
 
+use super::DirectEnd;
 use crate::conn::ConnId;
 use crate::error::{DownReason, FailReason};
 use crate::target::Target;
@@ -79,6 +81,25 @@ pub enum Event {
         peer: PeerId,
         /// Why.
         reason: DownReason,
+    },
+    /// A direct path to a router that is no neighbour was found: [`Mesh::direct_path`](super::Mesh::direct_path).
+    DirectUp {
+        /// The router.
+        peer: PeerId,
+    },
+    /// Another address is at the other end of a direct path, or it has another path MTU.
+    DirectChanged {
+        /// The router.
+        peer: PeerId,
+    },
+    /// A direct path was not found, or is gone.
+    DirectDown {
+        /// The router.
+        peer: PeerId,
+        /// Why.
+        reason: DirectEnd,
+        /// How long frames could take it; nothing if it was never found.
+        stood_for: Option<Duration>,
     },
     /// Records of these origins are new, or (if the store no longer has them) forgotten. Our own
     /// are among them. At most one such event stands in the queue.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weave_crypto::PeerId;
 
-use super::{Event, Mesh, is_advertisable};
+use super::{DirectEnd, Event, Mesh};
 use crate::conn::ConnId;
 use crate::error::DownReason;
 use crate::link::Link;
@@ -111,10 +111,11 @@ impl Mesh {
         }
     }
 
-    fn router_body(&self) -> RouterBody {
+    pub(super) fn router_body(&self) -> RouterBody {
         let mut addresses: Vec<Address> = self
             .local_addresses
             .iter()
+            .filter(|ip| self.is_underlay(**ip))
             .take(ADDRESSES_MAX - OBSERVED_MAX)
             .map(|ip| Address {
                 socket: (*ip, self.config.listen_port).into(),
@@ -124,8 +125,9 @@ impl Mesh {
         let mut seen: Vec<_> = self
             .links
             .values()
+            .filter(|link| link.liveness.is_up())
             .filter_map(|link| link.seen_as)
-            .filter(|(socket, _)| is_advertisable(socket.ip()))
+            .filter(|(socket, _)| self.is_underlay(socket.ip()))
             .collect();
         seen.sort_by_key(|(socket, since)| (std::cmp::Reverse(*since), *socket));
         let mut observed = 0;
@@ -269,6 +271,7 @@ impl Mesh {
         self.store.remove(&self.own);
         self.router_publisher = Publisher::new();
         self.links_publisher = Publisher::new();
+        self.end_directs(DirectEnd::NoTunnel);
         let peers: Vec<PeerId> = self.links.keys().copied().collect();
         for peer in peers {
             self.take_down(now, peer, DownReason::Renewed, Some(Goodbye::Renewed));

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use weave_crypto::{Established, Fault, LinkHandshake, LinkLocal, PeerId};
 
-use super::{Action, Event, HALF_OPEN_MAX, HOLD_TIMEOUT, Mesh, STAGE_TIMEOUT};
+use super::{Action, DirectEnd, Event, HALF_OPEN_MAX, HOLD_TIMEOUT, Mesh, STAGE_TIMEOUT};
 use crate::conn::{Conn, ConnId, Session, Stage};
 use crate::error::{DownReason, FailReason};
 use crate::flooding::Flooding;
@@ -261,6 +261,7 @@ impl Mesh {
             }
         } else {
             self.stats.links_up += 1;
+            self.end_direct(peer, DirectEnd::Linked);
             let udp_remote = is_dialled.then_some(remote);
             self.links.insert(
                 peer,
@@ -364,6 +365,7 @@ impl Mesh {
     /// UDP of a link went down; without a stream that is the end of the link.
     pub(super) fn udp_went_down(&mut self, now: Instant, peer: PeerId) {
         self.stats.udp_down += 1;
+        self.router_publisher.is_stale = true;
         let Some(link) = self.links.get(&peer) else {
             return;
         };

@@ -1,7 +1,9 @@
 //! Meshes wired in memory, in virtual time.
 
+mod addresses;
 mod carriers;
 mod chaos;
+mod direct;
 mod duplicates;
 mod gossip;
 mod world;

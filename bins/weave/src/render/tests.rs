@@ -156,6 +156,8 @@ fn example() -> Status {
             hops: 1,
             cost_us: 1250,
             tunnel: true,
+            direct_remote: None,
+            direct_path: None,
         }],
         traffic: Traffic {
             frames_in: 3,

@@ -359,6 +359,7 @@ fn join(
     );
     fib.origins.insert(short(peer), site(peer));
     fib.sites[site(peer).index()] = Some(SiteRoute {
+        heard: None,
         destination: short(peer),
         keys: Some(keys),
         next_hop,

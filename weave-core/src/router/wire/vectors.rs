@@ -9,6 +9,7 @@ use weave_mesh::{DirectVerifier, LinksBody, Record};
 
 use super::Body;
 use crate::packet::{Kind, Note, SEALED_HEADER_BYTES, seal_packet};
+use crate::router::direct::Meet;
 
 const BOOT_A: u64 = 1_700_000_000;
 const BOOT_B: u64 = 1_700_000_500;
@@ -83,6 +84,21 @@ fn bodies() -> Vec<(&'static str, Body)> {
         "b opens what a sealed"
     );
 
+    let meet = |answer, candidates: &[&str]| {
+        let meet = Meet {
+            answer,
+            candidates: candidates
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect(),
+        };
+        meet.seal(&keys).unwrap()
+    };
+    let (ask, decline) = (
+        meet(false, &["192.0.2.1:6783", "[2001:db8::1]:6783"]),
+        meet(true, &[]),
+    );
+
     let links = LinksBody {
         boot_id: BOOT_B,
         links: Vec::new(),
@@ -94,5 +110,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("answer", Body::Answer(response.message)),
         ("confirmation", Body::Confirmation(packet)),
         ("current", Body::Current(record.bytes().to_vec())),
+        ("meet", ask),
+        ("meet-declined", decline),
     ]
 }

@@ -1,6 +1,6 @@
 //! The control plane's thread: streams, names, files and deadlines on one tokio runtime.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use weave_mesh::Target;
 
 use super::streams::Streams;
 use super::thread::WorkerThread;
-use super::{RunError, Shared};
+use super::{HostAddresses, RunError, Shared};
 use crate::driver::{ControlLoop, Input, Turn};
 use crate::udp::canonical;
 use crate::{StateDir, UdpTransport};
@@ -34,7 +34,7 @@ pub(super) struct Control {
     /// Resolves when nobody wants the router any more.
     pub(super) dropped: oneshot::Receiver<()>,
     pub(super) state: Option<StateDir>,
-    pub(super) local_addresses: Arc<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+    pub(super) local_addresses: Arc<dyn Fn() -> HostAddresses + Send + Sync>,
     pub(super) underlay_mtu: Arc<dyn Fn() -> Option<u16> + Send + Sync>,
 }
 
@@ -251,7 +251,7 @@ async fn resolve(target: Target, inputs: mpsc::Sender<Input>) {
 
 /// Tells the router of this host's addresses, at the start and whenever they changed.
 async fn watch_addresses(
-    list: Arc<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+    list: Arc<dyn Fn() -> HostAddresses + Send + Sync>,
     inputs: mpsc::Sender<Input>,
 ) {
     let mut known = None;
@@ -261,12 +261,18 @@ async fn watch_addresses(
         let mut addresses = tokio::task::spawn_blocking(move || list())
             .await
             .unwrap_or_default();
-        addresses.sort_unstable();
-        addresses.dedup();
+        addresses.underlay.sort_unstable();
+        addresses.underlay.dedup();
+        addresses.overlay_subnets.sort_unstable();
+        addresses.overlay_subnets.dedup();
         if known.as_ref() != Some(&addresses) {
-            let input = Input::LocalAddresses(addresses.clone());
-            if inputs.send(input).await.is_err() {
-                return;
+            // What is not to be advertised first.
+            let subnets = Input::OverlaySubnets(addresses.overlay_subnets.clone());
+            let underlay = Input::LocalAddresses(addresses.underlay.clone());
+            for input in [subnets, underlay] {
+                if inputs.send(input).await.is_err() {
+                    return;
+                }
             }
             known = Some(addresses);
         }
@@ -349,8 +355,9 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Addresses of one name that are of use.
 const ADDRESSES_MAX: usize = 16;
 
-/// Interfaces are looked at this often.
-const ADDRESSES_INTERVAL: Duration = Duration::from_secs(30);
+/// Interfaces are looked at this often: within a link's 10 s of patience with a lost stream, so that a host whose
+/// address changed is dialled at the new one. A look costs some 100 µs.
+const ADDRESSES_INTERVAL: Duration = Duration::from_secs(5);
 /// Between looks at the underlay's MTU, one netlink request each. A smaller one is noticed sooner, by the packets it
 /// swallows; a larger one is worth no hurry.
 const UNDERLAY_MTU_INTERVAL: Duration = Duration::from_secs(3);

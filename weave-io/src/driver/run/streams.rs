@@ -121,6 +121,7 @@ impl Streams {
             Input::Closed { conn, .. } => self.open.remove(conn).is_some(),
             Input::Resolved { .. }
             | Input::LocalAddresses(_)
+            | Input::OverlaySubnets(_)
             | Input::UnderlayMtu(_)
             | Input::Command(_) => true,
         }

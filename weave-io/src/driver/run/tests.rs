@@ -161,7 +161,7 @@ fn config(number: u8, targets: Vec<Target>) -> RunConfig {
         sockets: Sockets::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap(),
         port: None,
         state: None,
-        local_addresses: Box::new(Vec::new),
+        local_addresses: Box::new(HostAddresses::default),
         underlay_mtu: Box::new(|| None),
     }
 }

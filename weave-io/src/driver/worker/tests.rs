@@ -214,6 +214,7 @@ fn fib(epoch: Instant, number: u8, keys: Arc<TunnelKeys>) -> Fib {
         sites: vec![
             None,
             Some(SiteRoute {
+                heard: None,
                 destination: remote,
                 keys: Some(Arc::clone(&keys)),
                 next_hop: Some(NextHop::Direct(neighbour)),

@@ -23,6 +23,10 @@ pub(super) struct World {
     pub(super) udp_cuts: BTreeSet<(usize, usize)>,
     /// Pairs whose streams stall; they die 5 s later.
     pub(super) tcp_cuts: BTreeSet<(usize, usize)>,
+    /// Routers behind a NAT that filters by address and port (RFC 4787 section 5): only where they sent to
+    /// can send to them.
+    pub(super) nats: BTreeSet<usize>,
+    sent_to: BTreeSet<(usize, SocketAddr)>,
     wires: BTreeMap<(usize, ConnId), (usize, ConnId)>,
 }
 
@@ -84,6 +88,8 @@ impl World {
             drawn: 0,
             udp_cuts: BTreeSet::new(),
             tcp_cuts: BTreeSet::new(),
+            nats: BTreeSet::new(),
+            sent_to: BTreeSet::new(),
             wires: BTreeMap::new(),
         };
         for (index, identity) in identities.into_iter().enumerate() {
@@ -316,6 +322,9 @@ impl World {
                 bytes,
                 ..
             } => {
+                if self.nats.contains(&to) && !self.sent_to.contains(&(to, remote)) {
+                    return;
+                }
                 let probe = Probe::parse(&bytes).unwrap();
                 let heard = node.heard.insert(from, now);
                 if probe.kind == ProbeKind::Challenge {
@@ -339,6 +348,7 @@ impl World {
         let Some(to) = self.nodes.iter().position(|node| node.udp == remote) else {
             return;
         };
+        self.sent_to.insert((from, remote));
         if !self.udp_cuts.contains(&(from, to)) {
             let remote = self.nodes[from].udp;
             self.deliver(
