@@ -9,7 +9,7 @@
 //!  port ───> learn, look up, police ───> copy, seal in place ───> net <─── tag, TTL, next hop <─── net
 //!            segment: cut                 (packets of equal size)
 //!            waiting: no tunnel yet
-//!            egress                                                    flood
+//!            egress, not_here                                          flood
 //!  port <─── entries, checksum, ECN <─── open, replay, learn <─── net ───> once each, on to the tree's children
 //! ```
 
@@ -32,6 +32,7 @@ mod checksum;
 mod egress;
 mod flood;
 mod ingress;
+mod not_here;
 mod police;
 mod relay;
 mod run;
@@ -125,6 +126,7 @@ pub struct Forwarder {
     floods: flood::Floods,
     port_police: Police,
     limits: Limits,
+    told: not_here::Told,
 }
 
 /// When a notice that is rate-limited was last given.
@@ -145,6 +147,7 @@ impl Forwarder {
             floods: flood::Floods::new(config.epoch),
             port_police: Police::new(config.epoch),
             limits: Limits::default(),
+            told: not_here::Told::default(),
         }
     }
 
@@ -156,7 +159,14 @@ impl Forwarder {
         rx: &mut Batch<FrameMeta>,
         out: &mut Output<'_>,
     ) -> Progress {
-        let mut turn = Turn::new(now, view, &self.config, &mut self.stats, out);
+        let mut turn = Turn::new(
+            now,
+            view,
+            &self.config,
+            &mut self.stats,
+            &mut self.told,
+            out,
+        );
         ingress::handle(
             &mut turn,
             &mut self.ingress,
@@ -175,7 +185,14 @@ impl Forwarder {
         rx: &mut Batch<PacketMeta>,
         out: &mut Output<'_>,
     ) -> Progress {
-        let mut turn = Turn::new(now, view, &self.config, &mut self.stats, out);
+        let mut turn = Turn::new(
+            now,
+            view,
+            &self.config,
+            &mut self.stats,
+            &mut self.told,
+            out,
+        );
         egress::handle(
             &mut turn,
             &mut self.egress,
@@ -192,7 +209,14 @@ impl Forwarder {
         view: View<'_>,
         out: &mut Output<'_>,
     ) -> Progress {
-        let mut turn = Turn::new(now, view, &self.config, &mut self.stats, out);
+        let mut turn = Turn::new(
+            now,
+            view,
+            &self.config,
+            &mut self.stats,
+            &mut self.told,
+            out,
+        );
         self.waiting.release(&mut turn)
     }
 
@@ -216,6 +240,7 @@ struct Turn<'a, 'o> {
     packets: &'o mut Batch<PacketMeta>,
     frames: &'o mut Batch<FrameMeta>,
     notices: &'o mut Notices,
+    told: &'o mut not_here::Told,
     runs: Runs,
 }
 
@@ -253,6 +278,7 @@ impl<'a, 'o> Turn<'a, 'o> {
         view: View<'a>,
         config: &'o ForwarderConfig,
         stats: &'o mut ForwardStats,
+        told: &'o mut not_here::Told,
         out: &'o mut Output<'_>,
     ) -> Self {
         Self {
@@ -263,6 +289,7 @@ impl<'a, 'o> Turn<'a, 'o> {
             packets: out.packets,
             frames: out.frames,
             notices: out.notices,
+            told,
             runs: Runs::new(config.packet_caps.gso_segments_max),
         }
     }
@@ -333,11 +360,24 @@ impl<'a, 'o> Turn<'a, 'o> {
         }
         match self.view.macs.learn(self.now, mac, site) {
             Learned::Known | Learned::New => {}
-            Learned::Moved { from } => self.notices.push(Notice::MacMoved {
-                mac,
-                from,
-                to: site,
-            }),
+            Learned::Moved { from } => {
+                self.stats.macs_moved += 1;
+                self.notices.push(Notice::MacMoved {
+                    mac,
+                    from,
+                    to: site,
+                });
+            }
+            Learned::Damped { at, begins } => {
+                self.stats.macs_damped += 1;
+                if begins {
+                    self.notices.push(Notice::MacDamped {
+                        mac,
+                        at,
+                        seen: site,
+                    });
+                }
+            }
             Learned::Full => self.stats.macs_not_learned += 1,
         }
     }

@@ -50,6 +50,15 @@ pub enum Notice {
         /// Where it lives.
         to: Site,
     },
+    /// A MAC address moves too often: it stays where it is for a while ([`crate::MacTable::DAMPED_FOR`]).
+    MacDamped {
+        /// The address.
+        mac: EthernetAddress,
+        /// Where it stays.
+        at: Site,
+        /// Where it was seen, which is not believed.
+        seen: Site,
+    },
     /// The other edge router sent a note in its tunnel.
     Note {
         /// Who sent it.

@@ -5,6 +5,7 @@
 
 mod command;
 mod config;
+mod departures;
 mod keys;
 mod paths;
 mod sites;
@@ -36,6 +37,7 @@ use crate::routes::PathTree;
 use crate::timer::{Timer, Timers};
 use crate::topology::Topology;
 use crate::{MacTable, Notice, Site};
+use departures::Departures;
 use sites::Sites;
 use tunnels::Tunnels;
 
@@ -62,6 +64,7 @@ pub struct Router {
     macs: Arc<MacTable>,
     tunnels: Tunnels,
     sites: Sites,
+    departures: Departures,
     heard: BTreeMap<PeerId, Arc<Heard>>,
     topology: Topology,
     tree: PathTree,
@@ -142,6 +145,7 @@ impl Router {
             macs,
             tunnels,
             sites: Sites::default(),
+            departures: Departures::default(),
             heard: BTreeMap::new(),
             topology: Topology::default(),
             tree: PathTree::new(&Topology::default(), 0),
@@ -237,6 +241,14 @@ impl Router {
                 };
                 self.push_event(event);
             }
+            Notice::MacDamped { mac, at, seen } => {
+                let event = Event::MacDamped {
+                    mac,
+                    at: self.site_name(at),
+                    seen: self.site_name(seen),
+                };
+                self.push_event(event);
+            }
             Notice::UnknownReceiver { .. } | Notice::Note { .. } | Notice::TooBig { .. } => {}
         }
         self.drain_mesh(now);
@@ -291,6 +303,9 @@ impl Router {
         }
         if self.timers.take_due(Timer::StorePeers, now) {
             self.store_peers();
+        }
+        if self.timers.take_due(Timer::Departures, now) {
+            self.purge_departed(now);
         }
         self.drain_mesh(now);
         if self.timers.take_due(Timer::Routes, now) {
@@ -501,6 +516,7 @@ impl Router {
                 self.macs.purge(site);
             }
             self.tunnels.forget(&peer);
+            self.departures.forget(&peer);
             self.heard.remove(&peer);
             self.fib_is_stale = true;
         }

@@ -101,6 +101,14 @@ pub struct ForwardStats {
     pub floods_passed: u64,
     /// MAC addresses that found the table full.
     pub macs_not_learned: u64,
+    /// MAC addresses that moved from one site to another.
+    pub macs_moved: u64,
+    /// Frames whose source moves too often, and was not learned anew.
+    pub macs_damped: u64,
+    /// Frames from other routers for a MAC address that is not known to live here, of which they were told.
+    pub not_here_sent: u64,
+    /// MAC addresses that other routers said are not theirs, and that were forgotten.
+    pub not_here_obeyed: u64,
     drops: [u64; DropReason::ALL.len()],
 }
 
@@ -120,6 +128,10 @@ impl ForwardStats {
             floods_started: 0,
             floods_passed: 0,
             macs_not_learned: 0,
+            macs_moved: 0,
+            macs_damped: 0,
+            not_here_sent: 0,
+            not_here_obeyed: 0,
             drops: [0; DropReason::ALL.len()],
         }
     }
@@ -172,6 +184,9 @@ pub struct Traffic {
     pub packet_bytes_out: u64,
     /// Packets relayed for others.
     pub packets_relayed: u64,
+    /// What became of MAC addresses, by name; what never happened is left out.
+    #[serde(default)]
+    pub macs: std::collections::BTreeMap<String, u64>,
     /// Dropped frames and packets by reason; reasons that never happened are left out.
     pub drops: std::collections::BTreeMap<String, u64>,
 }
@@ -188,6 +203,17 @@ impl From<&ForwardStats> for Traffic {
             packets_out: stats.packets_out,
             packet_bytes_out: stats.packet_bytes_out,
             packets_relayed: stats.packets_relayed,
+            macs: [
+                ("not_learned", stats.macs_not_learned),
+                ("moved", stats.macs_moved),
+                ("damped", stats.macs_damped),
+                ("not_here_sent", stats.not_here_sent),
+                ("not_here_obeyed", stats.not_here_obeyed),
+            ]
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
             drops: DropReason::ALL
                 .iter()
                 .filter(|reason| stats.drops(**reason) > 0)

@@ -14,20 +14,23 @@ pub(crate) enum Timer {
     Housekeeping,
     /// The peers to rejoin after a restart are stored.
     StorePeers,
+    /// MAC addresses of a router that no route leads to are forgotten.
+    Departures,
 }
 
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    deadlines: [Option<Instant>; 4],
+    deadlines: [Option<Instant>; Self::ALL.len()],
 }
 
 impl Timers {
-    const ALL: [Timer; 4] = [
+    const ALL: [Timer; 5] = [
         Timer::Routes,
         Timer::Tunnels,
         Timer::Housekeeping,
         Timer::StorePeers,
+        Timer::Departures,
     ];
 
     /// Sets a timer, whatever it was.

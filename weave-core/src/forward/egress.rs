@@ -9,7 +9,7 @@ use super::flood::Floods;
 use super::ingress::flood_target;
 use super::relay::{self, Run};
 use super::run::{PushError, To};
-use super::{Limits, Progress, Sealing, Turn, checksum, to};
+use super::{Limits, Progress, Sealing, Turn, checksum, not_here, to};
 use crate::frame::{self, EcnOut, FrameView};
 use crate::packet::{
     self, Entries, Entry, FloodHeader, Kind, PacketError, PacketView, SEALED_HEADER_BYTES,
@@ -215,10 +215,12 @@ fn take(
             let Ok(note) = Note::parse(&run[body]) else {
                 return dropped(turn, DropReason::BodyMalformed);
             };
-            if let Note::NotHere { mac } = note
-                && turn.view.macs.lookup(mac) == Some(receiver.site)
-            {
-                turn.view.macs.forget(mac);
+            // Nothing for the control plane, and it may come often.
+            if let Note::NotHere { mac } = note {
+                if turn.view.macs.forget_at(mac, receiver.site) {
+                    turn.stats.not_here_obeyed += 1;
+                }
+                return Step::Done;
             }
             turn.notices.push(Notice::Note {
                 site: receiver.site,
@@ -326,6 +328,7 @@ fn deliver(turn: &mut Turn<'_, '_>, opened: &mut Opened, run: &[u8], ecn: Ecn) -
                     && entry.header.piece.is_none()
                 {
                     turn.learn(view, *site);
+                    not_here::tell(turn, view.destination(), *site);
                 }
                 write_frame(turn, &entry, ecn);
                 entries.start = entries.end - rest;

@@ -13,7 +13,7 @@ use super::{Progress, Sealing, Turn, checksum, to};
 use crate::frame::{self, FrameView};
 use crate::packet::{EntryChecksum, EntryHeader, Envelope, FloodHeader, NUMBER_MAX, TTL_START};
 use crate::{
-    Batch, DropReason, Ecn, FrameMeta, Neighbour, NeighbourIndex, NextHop, Offload,
+    Batch, DropReason, Ecn, Fib, FrameMeta, Neighbour, NeighbourIndex, NextHop, Offload,
     PartialChecksum, Site,
 };
 
@@ -103,19 +103,39 @@ pub(super) fn send_unicast(
     frame: &[u8],
     job: &mut Job,
 ) -> Sent {
-    let fib = turn.view.fib;
-    let Some(route) = fib.site(site) else {
-        turn.count_drop(DropReason::NoRoute);
-        return Sent::Done;
+    let (sealing, neighbour) = match sealing_to(turn.view.fib, site, job.ecn) {
+        Ok(sealing) => sealing,
+        Err(NoWay::Yet) => return Sent::NoTunnel,
+        Err(NoWay::None) => {
+            turn.count_drop(DropReason::NoRoute);
+            return Sent::Done;
+        }
     };
+    turn.stamp_unicast(&neighbour.heard, neighbour.site);
+    send_segments(turn, &sealing, frame, job, None)
+}
+
+/// Why nothing can be sealed for a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoWay {
+    /// There are no keys or no route yet.
+    Yet,
+    /// The number is not in use, or the snapshot is at odds with itself.
+    None,
+}
+
+/// What stands around unicast packets and notes for a remote site, and the neighbour that takes them.
+pub(super) fn sealing_to(
+    fib: &Fib,
+    site: Site,
+    ecn: Ecn,
+) -> Result<(Sealing<'_>, &Neighbour), NoWay> {
+    let route = fib.site(site).ok_or(NoWay::None)?;
     let (Some(keys), Some(next_hop)) = (&route.keys, route.next_hop) else {
-        return Sent::NoTunnel;
+        return Err(NoWay::Yet);
     };
     let (NextHop::Direct(index) | NextHop::Relay(index)) = next_hop;
-    let Some(neighbour) = fib.neighbour(index) else {
-        turn.count_drop(DropReason::NoRoute);
-        return Sent::Done;
-    };
+    let neighbour = fib.neighbour(index).ok_or(NoWay::None)?;
     let envelope = match next_hop {
         NextHop::Direct(_) => None,
         NextHop::Relay(_) => Some(Envelope {
@@ -124,15 +144,14 @@ pub(super) fn send_unicast(
             destination: route.destination,
         }),
     };
-    turn.stamp_unicast(&neighbour.heard, neighbour.site);
     let sealing = Sealing {
-        to: to(neighbour.remote, job.ecn),
+        to: to(neighbour.remote, ecn),
         keys,
         envelope,
         flood: None,
         packet_bytes_max: route.packet_bytes_max,
     };
-    send_segments(turn, &sealing, frame, job, None)
+    Ok((sealing, neighbour))
 }
 
 /// Checks a frame and decides where it goes. What it finds to be mended in the frame itself, it mends.

@@ -96,6 +96,16 @@ pub enum Event {
         /// The router where it lives.
         to: String,
     },
+    /// A MAC address moves too often, and stays where it is for a while: two stations have it, or a loop outside
+    /// shows it in several places.
+    MacDamped {
+        /// The address.
+        mac: EthernetAddress,
+        /// The router where it is taken to live.
+        at: String,
+        /// The router where it was seen, too.
+        seen: String,
+    },
     /// A record under our identity came from a later boot than ours: we went above it.
     BootIdRaised {
         /// The new boot id.
@@ -138,7 +148,7 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::LinkUp { .. } | Self::LinkDown { .. } | Self::ConnectFailed { .. } => Level::Info,
-            Self::BootIdRaised { .. } => Level::Warn,
+            Self::BootIdRaised { .. } | Self::MacDamped { .. } => Level::Warn,
             Self::MacMoved { .. } | Self::LinkMoved { .. } | Self::ConnectedToSelf { .. } => {
                 Level::Debug
             }
@@ -154,6 +164,12 @@ impl fmt::Display for Event {
             Self::MacMoved { mac, from, to } => {
                 write!(f, "{} moved from {from} to {to}", colons(*mac))
             }
+            Self::MacDamped { mac, at, seen } => write!(
+                f,
+                "{} moves too often, last between {at} and {seen}: it is taken to be at {at} for now; do two \
+                 containers have this address, or are two bridges joined?",
+                colons(*mac)
+            ),
             Self::BootIdRaised { boot_id } => {
                 write!(
                     f,
@@ -182,6 +198,8 @@ pub enum RouterWake {
     Housekeeping,
     /// Peers to rejoin are to be stored.
     StorePeers,
+    /// MAC addresses of a router that is gone are to be forgotten.
+    Departures,
 }
 
 impl From<Timer> for RouterWake {
@@ -191,6 +209,7 @@ impl From<Timer> for RouterWake {
             Timer::Tunnels => Self::Tunnels,
             Timer::Housekeeping => Self::Housekeeping,
             Timer::StorePeers => Self::StorePeers,
+            Timer::Departures => Self::Departures,
         }
     }
 }

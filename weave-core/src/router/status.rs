@@ -13,7 +13,7 @@ use weave_mesh::TargetState;
 
 use super::Router;
 use super::command::milliseconds;
-use crate::Traffic;
+use crate::{MacTable, Traffic};
 
 /// Everything a router tells about itself at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,6 +133,9 @@ pub struct MacStatus {
     pub local: bool,
     /// Seconds since it was last a source.
     pub age_s: u64,
+    /// It moved too often and is kept here for a while, though it was seen elsewhere.
+    #[serde(default)]
+    pub damped: bool,
 }
 
 /// The route to one router.
@@ -195,7 +198,7 @@ impl Router {
                 .activity()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
-            warnings: self.warnings(),
+            warnings: self.warnings(now),
         }
     }
 
@@ -280,6 +283,7 @@ impl Router {
                 },
                 local: entry.site.is_local(),
                 age_s: entry.age.as_secs(),
+                damped: entry.damped,
             })
             .collect()
     }
@@ -348,7 +352,7 @@ impl Router {
         own.chain(mesh).filter(|(_, count)| *count > 0).collect()
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn warnings(&self, now: Instant) -> Vec<String> {
         let mut names: BTreeMap<String, Vec<PeerId>> = BTreeMap::new();
         for origin in self.mesh.store().origins() {
             names
@@ -367,7 +371,30 @@ impl Router {
                     )
                 });
         let open = "no password: anyone who reaches the port can join this network".to_owned();
-        std::iter::once(open).chain(doubled).collect()
+        std::iter::once(open)
+            .chain(doubled)
+            .chain(self.damped_warning(now))
+            .collect()
+    }
+
+    fn damped_warning(&self, now: Instant) -> Option<String> {
+        let damped: Vec<String> = self
+            .macs
+            .entries(now)
+            .into_iter()
+            .filter(|entry| entry.damped)
+            .map(|entry| super::command::colons(entry.mac))
+            .collect();
+        let (first, more) = (damped.first()?, damped.len() - 1);
+        let others = match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(format!(
+            "{first}{others} moved more than {} times in 10 s: do two containers have one MAC address, or are two \
+             bridges joined outside?",
+            MacTable::MOVES_MAX
+        ))
     }
 }
 

@@ -132,6 +132,34 @@ fn a_restarted_router_gets_new_tunnels_at_once() {
 }
 
 #[test]
+fn addresses_behind_a_router_are_forgotten_when_it_restarts_or_goes() {
+    let mut net = Net::new(&["a", "b"]);
+    net.connect(0, 1);
+    net.run(Duration::from_secs(1));
+    let knows = |net: &Net| net.nodes[0].router.macs().lookup(mac(1)).is_some();
+    let hello = frame(mac(1), EthernetAddress::BROADCAST, b"hello");
+    net.send(1, &hello);
+    net.run(Duration::from_millis(10));
+    assert!(knows(&net));
+    net.restart(1);
+    net.connect(1, 0);
+    net.run(Duration::from_secs(1));
+    assert!(!knows(&net), "it has forgotten as well");
+
+    net.send(1, &hello);
+    net.run(Duration::from_millis(10));
+    assert!(knows(&net));
+    net.nodes[1]
+        .router
+        .handle_command(net.now, Command::Shutdown);
+    net.drain(1);
+    net.run(Duration::from_millis(1_900));
+    assert!(knows(&net), "it may be back in a moment");
+    net.run(Duration::from_millis(300));
+    assert!(!knows(&net));
+}
+
+#[test]
 fn tunnels_in_use_get_new_keys_and_idle_ones_do_not() {
     let mut net = Net::new(&["a", "b"]);
     net.connect(0, 1);

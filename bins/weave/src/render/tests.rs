@@ -146,6 +146,7 @@ fn example() -> Status {
             peer: "a".into(),
             local: true,
             age_s: 7,
+            damped: false,
         }],
         routes: vec![RouteStatus {
             destination: "b".into(),
