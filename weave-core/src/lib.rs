@@ -72,7 +72,7 @@ pub use io::{
     SegmentKind, Segments,
 };
 pub use mac_table::{Learned, MacEntry, MacTable};
-pub use notice::{Notice, Notices};
+pub use notice::{Notice, Notices, PortChange};
 pub use packet::{
     ENTRY_HEADER_BYTES, ENVELOPE_BYTES, Entries, Entry, EntryChecksum, EntryHeader, Envelope,
     FLOOD_HEADER_BYTES, FloodHeader, Kind, Note, OVERHEAD_BYTES_V4, OVERHEAD_BYTES_V6,

@@ -75,6 +75,19 @@ pub enum Notice {
     },
 }
 
+/// What is known of the segment behind the local port from elsewhere than its frames: a bridge tells. Fed to
+/// `Router::handle_port_changes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PortChange {
+    /// The bridge learned the address at another port of its own: it lives here.
+    Here(EthernetAddress),
+    /// The bridge's port where the address was has gone: it does not live here any more.
+    Gone(EthernetAddress),
+    /// A port of the bridge came up: the segment may have grown.
+    Joined,
+}
+
 /// The worker's bounded queue of notices. Probes have room of their own, so that load can't kill a link.
 #[derive(Debug)]
 pub struct Notices {

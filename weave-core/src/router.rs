@@ -36,7 +36,7 @@ use crate::packet::{Kind, seal_packet};
 use crate::routes::PathTree;
 use crate::timer::{Timer, Timers};
 use crate::topology::Topology;
-use crate::{MacTable, Notice, Site};
+use crate::{MacTable, Notice, PortChange, Site};
 use departures::Departures;
 use sites::Sites;
 use tunnels::Tunnels;
@@ -250,6 +250,22 @@ impl Router {
                 self.push_event(event);
             }
             Notice::UnknownReceiver { .. } | Notice::Note { .. } | Notice::TooBig { .. } => {}
+        }
+        self.drain_mesh(now);
+    }
+
+    /// What the bridge that the local port is on tells of its stations, where it tells.
+    pub fn handle_port_changes(&mut self, now: Instant, changes: &[PortChange]) {
+        for change in changes {
+            match change {
+                PortChange::Here(mac) => {
+                    self.macs.learn(now, *mac, Site::LOCAL);
+                }
+                PortChange::Gone(mac) => {
+                    self.macs.forget_at(*mac, Site::LOCAL);
+                }
+                PortChange::Joined => {}
+            }
         }
         self.drain_mesh(now);
     }

@@ -53,7 +53,7 @@ mod wake;
 
 #[cfg(feature = "driver")]
 pub use driver::run::{
-    Ended, FramePort, Handle, RunConfig, RunError, Running, Sockets, StartError, start,
+    BridgePort, Ended, FramePort, Handle, RunConfig, RunError, Running, Sockets, StartError, start,
 };
 #[cfg(any(feature = "driver", feature = "sim"))]
 pub use driver::{

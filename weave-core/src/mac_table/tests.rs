@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
@@ -15,6 +14,8 @@ fn mac(number: u64) -> EthernetAddress {
 
 #[cfg(not(loom))]
 mod ordinary {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weave_core::{
-    Action, BUFFER_BYTES, Batch, Command, Event, Notice, PacketIo, PacketMeta, Router, RouterWake,
-    Status, Traffic,
+    Action, BUFFER_BYTES, Batch, Command, Event, Notice, PacketIo, PacketMeta, PortChange, Router,
+    RouterWake, Status, Traffic,
 };
 use weave_mesh::{CloseReason, ConnId, Target};
 
@@ -60,6 +60,8 @@ pub enum Input {
     },
     /// Addresses of this host's interfaces, all of them.
     LocalAddresses(Vec<IpAddr>),
+    /// What the bridge that the port is on tells of its stations.
+    Port(Vec<PortChange>),
     /// The user wants something.
     Command(Command),
 }
@@ -143,6 +145,7 @@ impl<P: PacketIo> ControlLoop<P> {
             Input::LocalAddresses(addresses) => {
                 self.router.handle_local_addresses(now, addresses);
             }
+            Input::Port(changes) => self.router.handle_port_changes(now, &changes),
             Input::Command(command) => self.router.handle_command(now, command),
         }
     }

@@ -40,10 +40,22 @@ pub struct RunConfig {
     pub sockets: Sockets,
     /// Where frames enter and leave; none for a pure relay.
     pub port: Option<FramePort>,
+    /// Set where the port is a device on a bridge of the calling thread's namespace: with the feature `host`, the
+    /// bridge's own table is watched, so that addresses go with the device behind which they were.
+    pub bridge: Option<BridgePort>,
     /// Where to keep what must outlive the process; without, a restart begins anew.
     pub state: Option<StateDir>,
     /// Lists the addresses of this host's interfaces. Called at the start and every 30 s, may block.
     pub local_addresses: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+}
+
+/// Which bridge the frame port is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgePort {
+    /// Name of the bridge.
+    pub bridge: String,
+    /// Name of the device on it that is the router's port.
+    pub port: String,
 }
 
 /// The sockets that a router listens on: TCP and UDP, at one address and port.
@@ -176,6 +188,7 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         requests: from_handles,
         dropped,
         state: config.state,
+        bridge: config.bridge,
         local_addresses: config.local_addresses.into(),
     };
     let thread = control.spawn(listener, worker, when_worker_ended, control_ended)?;

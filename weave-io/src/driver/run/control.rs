@@ -13,7 +13,7 @@ use weave_mesh::Target;
 
 use super::streams::Streams;
 use super::thread::WorkerThread;
-use super::{RunError, Shared};
+use super::{BridgePort, RunError, Shared};
 use crate::driver::{ControlLoop, Input, Turn};
 use crate::udp::canonical;
 use crate::{StateDir, UdpTransport};
@@ -34,6 +34,7 @@ pub(super) struct Control {
     /// Resolves when nobody wants the router any more.
     pub(super) dropped: oneshot::Receiver<()>,
     pub(super) state: Option<StateDir>,
+    pub(super) bridge: Option<BridgePort>,
     pub(super) local_addresses: Arc<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
 }
 
@@ -84,6 +85,7 @@ impl Control {
             mut requests,
             mut dropped,
             state,
+            bridge,
             local_addresses,
         } = self;
         let noticed = Arc::new(Notify::new());
@@ -91,6 +93,9 @@ impl Control {
         shared.notices.on_notices(move || notify.notify_one());
         let (inputs, mut from_tasks) = mpsc::channel(INPUTS_MAX);
         tokio::spawn(watch_addresses(local_addresses, inputs.clone()));
+        if let Some(bridge) = bridge {
+            watch_bridge(bridge, &inputs);
+        }
         let mut outside = Outside::new(inputs, state);
         let mut control = control;
         let mut accept_at = Instant::now();
@@ -271,6 +276,42 @@ async fn watch_addresses(
     }
 }
 
+/// Tells the router which stations its bridge has, as it changes.
+#[cfg(feature = "host")]
+fn watch_bridge(bridge: BridgePort, inputs: &mpsc::Sender<Input>) {
+    let inputs = inputs.clone();
+    tokio::spawn(async move {
+        loop {
+            let mut watch = match crate::host::FdbWatch::open(&bridge.bridge, &bridge.port) {
+                Ok(watch) => watch,
+                Err(error) => {
+                    tracing::warn!("stations that leave the bridge are not noticed: {error}");
+                    tokio::time::sleep(WATCH_PAUSE).await;
+                    continue;
+                }
+            };
+            loop {
+                match watch.next().await {
+                    Ok(changes) => {
+                        if inputs.send(Input::Port(changes)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "stations that leave the bridge are not noticed");
+                        break;
+                    }
+                }
+            }
+            tokio::time::sleep(WATCH_PAUSE).await;
+        }
+    });
+}
+
+/// Without netlink there is nobody to ask.
+#[cfg(not(feature = "host"))]
+fn watch_bridge(_bridge: BridgePort, _inputs: &mpsc::Sender<Input>) {}
+
 /// Stores peers as they change: one after the other, and only the newest of those that came meanwhile.
 async fn store_peers(state: Arc<StateDir>, mut newest: watch::Receiver<Vec<SocketAddr>>) {
     while newest.changed().await.is_ok() {
@@ -312,6 +353,10 @@ fn runtime() -> std::io::Result<Runtime> {
 
 /// Inputs of streams and helpers that wait: one of each of a few dozen busy neighbours, at most 1 MiB.
 const INPUTS_MAX: usize = 64;
+
+/// The bridge is asked again so long after a failure: it may have been removed, and made anew.
+#[cfg(feature = "host")]
+const WATCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// Accepting rests for so long after a failure.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
