@@ -119,7 +119,10 @@ impl Streams {
         match input {
             Input::Opened { conn, .. } | Input::Bytes { conn, .. } => self.open.contains_key(conn),
             Input::Closed { conn, .. } => self.open.remove(conn).is_some(),
-            Input::Resolved { .. } | Input::LocalAddresses(_) | Input::Command(_) => true,
+            Input::Resolved { .. }
+            | Input::LocalAddresses(_)
+            | Input::Port(_)
+            | Input::Command(_) => true,
         }
     }
 

@@ -161,6 +161,7 @@ fn config(number: u8, targets: Vec<Target>) -> RunConfig {
         sockets: Sockets::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap(),
         port: None,
         state: None,
+        bridge: None,
         local_addresses: Box::new(Vec::new),
     }
 }
