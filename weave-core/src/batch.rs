@@ -223,6 +223,26 @@ impl<M> Batch<M> {
         true
     }
 
+    /// Frees those of which `keep` says no, from number `from` on (0 is the oldest); the others keep their order.
+    /// `keep` is asked once for each, oldest first.
+    pub fn retain(&mut self, from: usize, mut keep: impl FnMut(&mut Buffer, &mut M) -> bool) {
+        let mut kept = from;
+        for at in from..self.queue.len() {
+            let (buffer, meta) = &mut self.queue[at];
+            if keep(buffer, meta) {
+                if kept != at {
+                    self.queue.swap(kept, at);
+                }
+                kept += 1;
+            }
+        }
+        while self.queue.len() > kept {
+            if let Some((buffer, _)) = self.queue.pop_back() {
+                self.spare.push(buffer);
+            }
+        }
+    }
+
     /// All in use, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &M)> {
         self.queue
@@ -262,6 +282,28 @@ mod tests {
         batch.pop();
         assert_eq!(batch.front(), Some((&[2u8][..], &2)));
         assert_eq!(batch.room(), 1);
+    }
+
+    #[test]
+    fn retaining_frees_the_others_and_keeps_the_order() {
+        for from in 0..=6 {
+            let mut batch = Batch::new(6, 128);
+            for number in 0..6 {
+                assert!(batch.free().unwrap().append(&[number]));
+                batch.commit(number);
+            }
+            let mut asked = Vec::new();
+            batch.retain(from, |buffer, number| {
+                assert_eq!(buffer.bytes(), [*number]);
+                asked.push(*number);
+                *number % 3 != 1
+            });
+            assert!(asked.iter().copied().eq(from as u8..6));
+            let left: Vec<u8> = batch.iter().map(|(_, number)| *number).collect();
+            let wanted = (0..6).filter(|number| usize::from(*number) < from || number % 3 != 1);
+            assert!(left.iter().copied().eq(wanted), "{from}: {left:?}");
+            assert_eq!(batch.len() + batch.room(), 6);
+        }
     }
 
     #[test]

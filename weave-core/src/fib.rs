@@ -42,6 +42,9 @@ pub struct Fib {
     pub floods: HashMap<ShortId, Vec<NeighbourIndex>>,
     /// By router: its site, for learning from floods.
     pub origins: HashMap<ShortId, Site>,
+    /// Bytes of the largest UDP payload that every link of our own tree takes: our floods are cut to it, for no
+    /// hop on the way can.
+    pub flood_packet_bytes_max: usize,
     /// The next sequence number of our own floods; starts at boot id × 2^16, shared by all snapshots.
     pub flood_sequence: Arc<AtomicU64>,
 }
@@ -112,6 +115,7 @@ impl Fib {
             relays: HashMap::new(),
             floods: HashMap::new(),
             origins: HashMap::new(),
+            flood_packet_bytes_max: usize::from(weave_mesh::PATH_MTU_BYTES_BASE),
             flood_sequence: Arc::new(AtomicU64::new(flood_sequence)),
         }
     }
@@ -119,6 +123,14 @@ impl Fib {
     /// The route to a site; none for the local port, and for a number not in use.
     pub fn site(&self, site: Site) -> Option<&SiteRoute> {
         self.sites.get(site.index())?.as_ref()
+    }
+
+    /// The neighbour number `target` to which floods of `origin` are passed on; none behind the last.
+    pub fn flood_target(&self, origin: &ShortId, target: usize) -> Option<NeighbourIndex> {
+        match self.floods.get(origin) {
+            Some(children) => children.get(target).copied(),
+            None => (target < self.neighbours.len()).then_some(NeighbourIndex(target as u16)),
+        }
     }
 
     /// The neighbour at an index; none where the index is of another snapshot.

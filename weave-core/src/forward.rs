@@ -9,6 +9,7 @@
 //!  port ───> learn, look up, police ───> copy, seal in place ───> net <─── tag, TTL, next hop <─── net
 //!            segment: cut                 (packets of equal size)
 //!            waiting: no tunnel yet
+//!            too_big, pieces: more than the path takes
 //!            egress, not_here                                          flood
 //!  port <─── entries, checksum, ECN <─── open, replay, learn <─── net ───> once each, on to the tree's children
 //! ```
@@ -22,7 +23,7 @@ use self::police::Police;
 use self::run::{PushError, Runs, To};
 use crate::frame::FrameView;
 use crate::packet::{self, ENVELOPE_BYTES, Envelope, FLOOD_HEADER_BYTES, FloodHeader, Kind};
-use crate::packet::{EntryHeader, SEALED_HEADER_BYTES, TAG_BYTES};
+use crate::packet::{EntryHeader, PACKET_OVERHEAD_BYTES, SEALED_HEADER_BYTES, TAG_BYTES};
 use crate::{
     Batch, DropReason, Ecn, Fib, ForwardStats, FrameCaps, FrameMeta, Heard, Learned, MacTable,
     Notice, Notices, PacketCaps, PacketMeta, Site,
@@ -33,10 +34,12 @@ mod egress;
 mod flood;
 mod ingress;
 mod not_here;
+mod pieces;
 mod police;
 mod relay;
 mod run;
 mod segment;
+mod too_big;
 mod waiting;
 
 /// What forwarding reads: one snapshot, and the table that all workers share.
@@ -127,12 +130,23 @@ pub struct Forwarder {
     port_police: Police,
     limits: Limits,
     told: not_here::Told,
+    oversize: Oversize,
 }
 
 /// When a notice that is rate-limited was last given.
 #[derive(Debug, Default)]
 struct Limits {
     unknown_receiver: Option<Instant>,
+}
+
+/// What frames that a path does not take whole need.
+#[derive(Debug)]
+struct Oversize {
+    told: too_big::Told,
+    cutter: pieces::Cutter,
+    assembly: pieces::Assembly,
+    /// When the control plane was last told of a packet too big for a link, and of which.
+    noticed: Option<(Site, Instant)>,
 }
 
 impl Forwarder {
@@ -148,6 +162,12 @@ impl Forwarder {
             port_police: Police::new(config.epoch),
             limits: Limits::default(),
             told: not_here::Told::default(),
+            oversize: Oversize {
+                told: too_big::Told::new(config.epoch),
+                cutter: pieces::Cutter::default(),
+                assembly: pieces::Assembly::default(),
+                noticed: None,
+            },
         }
     }
 
@@ -165,6 +185,7 @@ impl Forwarder {
             &self.config,
             &mut self.stats,
             &mut self.told,
+            &mut self.oversize,
             out,
         );
         ingress::handle(
@@ -191,6 +212,7 @@ impl Forwarder {
             &self.config,
             &mut self.stats,
             &mut self.told,
+            &mut self.oversize,
             out,
         );
         egress::handle(
@@ -215,6 +237,7 @@ impl Forwarder {
             &self.config,
             &mut self.stats,
             &mut self.told,
+            &mut self.oversize,
             out,
         );
         self.waiting.release(&mut turn)
@@ -241,6 +264,7 @@ struct Turn<'a, 'o> {
     frames: &'o mut Batch<FrameMeta>,
     notices: &'o mut Notices,
     told: &'o mut not_here::Told,
+    oversize: &'o mut Oversize,
     runs: Runs,
 }
 
@@ -256,6 +280,12 @@ struct Sealing<'k> {
 }
 
 impl Sealing<'_> {
+    /// Bytes of the largest frame that the path takes whole. An envelope is reckoned with, whether there is one or
+    /// not: a route may change to a relayed one at any time, and what a sender was told stays true.
+    fn frame_bytes_max(&self) -> usize {
+        self.packet_bytes_max.saturating_sub(PACKET_OVERHEAD_BYTES)
+    }
+
     /// Bytes of the packet around one entry (header included) of `entry_bytes`.
     fn packet_bytes(&self, entry_bytes: usize) -> usize {
         let envelope = if self.envelope.is_some() {
@@ -279,6 +309,7 @@ impl<'a, 'o> Turn<'a, 'o> {
         config: &'o ForwarderConfig,
         stats: &'o mut ForwardStats,
         told: &'o mut not_here::Told,
+        oversize: &'o mut Oversize,
         out: &'o mut Output<'_>,
     ) -> Self {
         Self {
@@ -290,6 +321,7 @@ impl<'a, 'o> Turn<'a, 'o> {
             frames: out.frames,
             notices: out.notices,
             told,
+            oversize,
             runs: Runs::new(config.packet_caps.gso_segments_max),
         }
     }
@@ -348,6 +380,17 @@ impl<'a, 'o> Turn<'a, 'o> {
         self.config.has_port && self.frames.is_full()
     }
 
+    /// Tells the control plane that a link takes less than a packet for it has: at most ten times a second.
+    fn notice_too_big(&mut self, neighbour: Site) {
+        let is_known = self.oversize.noticed.is_some_and(|(known, at)| {
+            known == neighbour && self.now.saturating_duration_since(at) < TOO_BIG_INTERVAL
+        });
+        if !is_known {
+            self.oversize.noticed = Some((neighbour, self.now));
+            self.notices.push(Notice::TooBig { neighbour });
+        }
+    }
+
     fn count_drop(&mut self, reason: DropReason) {
         self.stats.count_drop(reason);
     }
@@ -389,6 +432,9 @@ impl<'a, 'o> Turn<'a, 'o> {
         }
     }
 }
+
+/// Notices of packets too big for one link are at least this far apart.
+const TOO_BIG_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Where packets to `remote` go, with an ECN field, from whichever address the system likes.
 fn to(remote: std::net::SocketAddr, ecn: Ecn) -> To {

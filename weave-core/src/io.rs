@@ -33,6 +33,12 @@ pub trait FrameIo {
     fn refused(&self) -> u64 {
         0
     }
+
+    /// Whether `recv` has frames that nothing tells of which one could wait for: they came into being inside the
+    /// port. Whoever waits for frames asks this first.
+    fn has_ready(&self) -> bool {
+        false
+    }
 }
 
 impl<T: FrameIo + ?Sized> FrameIo for Box<T> {
@@ -50,6 +56,10 @@ impl<T: FrameIo + ?Sized> FrameIo for Box<T> {
 
     fn refused(&self) -> u64 {
         (**self).refused()
+    }
+
+    fn has_ready(&self) -> bool {
+        (**self).has_ready()
     }
 }
 

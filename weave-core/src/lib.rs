@@ -80,8 +80,8 @@ pub use packet::{
     SEALED_HEADER_BYTES, SealedHeader, TAG_BYTES, TTL_START, overlay_mtu_bytes, seal_packet,
 };
 pub use router::{
-    Action, Command, Config, ConnectionStatus, Event, Level, MacStatus, PeerStatus, RouteStatus,
-    Router, RouterWake, Status, TargetStatus, Verdict,
+    Action, Command, Config, ConnectionStatus, Event, FindError, Level, MacStatus, OtherPath,
+    PeerStatus, RouteStatus, Router, RouterWake, Status, TargetStatus, Trace, TraceHop, Verdict,
 };
 pub use routes::{PathNode, PathTree};
 pub use site::Site;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use smoltcp::wire::EthernetAddress;
 use weave_mesh::Probe;
 
-use crate::{NeighbourIndex, Site};
+use crate::Site;
 
 /// One hint from a worker to the router; fed to `Router::handle_notice`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,12 +66,10 @@ pub enum Notice {
         /// What it says.
         note: crate::Note,
     },
-    /// A relay found a packet too big for the link to this neighbour.
+    /// A packet on its way, or a flood, is too big for the link to this neighbour.
     TooBig {
-        /// The neighbour.
-        neighbour: NeighbourIndex,
-        /// The packet's bytes.
-        packet_bytes: usize,
+        /// The neighbour's site: its index means something in one snapshot only.
+        neighbour: Site,
     },
 }
 

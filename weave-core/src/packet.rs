@@ -345,6 +345,15 @@ pub struct EntryHeader {
 }
 
 impl EntryHeader {
+    /// Whether a whole frame may stand behind this header: what [`Entries`] checks, for a frame put together from
+    /// pieces.
+    pub(crate) fn suits(&self, frame: &[u8]) -> bool {
+        frame.len() >= ETHERNET_HEADER_BYTES
+            && self.checksum.is_none_or(|checksum| {
+                usize::from(checksum.start) >= ETHERNET_HEADER_BYTES && checksum.fits(frame.len())
+            })
+    }
+
     /// Bytes of this header.
     pub fn len_bytes(&self) -> usize {
         ENTRY_HEADER_BYTES + if self.piece.is_some() { PIECE_BYTES } else { 0 }

@@ -6,11 +6,14 @@
 mod command;
 mod config;
 mod departures;
+mod find;
+mod history;
 mod keys;
 mod paths;
 mod sites;
 mod snapshot;
 mod status;
+mod trace;
 mod tunnels;
 mod wire;
 
@@ -27,9 +30,11 @@ use weave_mesh::{CloseReason, ConnId, DirectVerifier, Mesh, Target, Verifier};
 
 pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
+pub use find::FindError;
 pub use status::{
     ConnectionStatus, MacStatus, PeerStatus, RouteStatus, Status, TargetStatus, Verdict,
 };
+pub use trace::{OtherPath, Trace, TraceHop};
 
 use crate::fib::{Fib, Heard};
 use crate::packet::{Kind, seal_packet};
@@ -38,6 +43,7 @@ use crate::timer::{Timer, Timers};
 use crate::topology::Topology;
 use crate::{MacTable, Notice, PortChange, Site};
 use departures::Departures;
+use history::History;
 use sites::Sites;
 use tunnels::Tunnels;
 
@@ -78,6 +84,7 @@ pub struct Router {
     events: std::collections::VecDeque<Event>,
     refusals: BTreeMap<&'static str, u64>,
     stored_peers: Vec<SocketAddr>,
+    history: History,
     stopping: bool,
 }
 
@@ -121,7 +128,7 @@ impl Router {
         verifier: Arc<dyn Verifier>,
     ) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
-        let mesh = Mesh::new(
+        let mut mesh = Mesh::new(
             config.mesh.clone(),
             Arc::clone(&identity),
             rng.random(),
@@ -130,6 +137,7 @@ impl Router {
             boot_id,
             verifier,
         );
+        mesh.handle_underlay_mtu(now, config.underlay_mtu_bytes);
         let tunnels = Tunnels::new(
             TunnelLocal {
                 identity: Arc::clone(&identity),
@@ -158,6 +166,7 @@ impl Router {
             events: Default::default(),
             refusals: BTreeMap::new(),
             stored_peers: Vec::new(),
+            history: History::default(),
             stopping: false,
             config,
             identity,
@@ -249,7 +258,12 @@ impl Router {
                 };
                 self.push_event(event);
             }
-            Notice::UnknownReceiver { .. } | Notice::Note { .. } | Notice::TooBig { .. } => {}
+            Notice::TooBig { neighbour } => {
+                if let Some(peer) = self.sites.peer(neighbour) {
+                    self.mesh.handle_too_big(now, peer);
+                }
+            }
+            Notice::UnknownReceiver { .. } | Notice::Note { .. } => {}
         }
         self.drain_mesh(now);
     }
@@ -267,6 +281,12 @@ impl Router {
                 PortChange::Joined => {}
             }
         }
+        self.drain_mesh(now);
+    }
+
+    /// The MTU of the device that leads to the peers changed, in bytes of IP.
+    pub fn handle_underlay_mtu(&mut self, now: Instant, underlay_mtu_bytes: u16) {
+        self.mesh.handle_underlay_mtu(now, underlay_mtu_bytes);
         self.drain_mesh(now);
     }
 
@@ -444,6 +464,7 @@ impl Router {
                 ..
             } => {
                 self.end_tunnel_of_older_boot(now, peer, boot_id);
+                self.history.link_up(&peer);
                 self.sites.assign(now, peer);
                 self.routes_are_stale(now);
                 self.timers
@@ -459,12 +480,12 @@ impl Router {
                 };
                 self.push_event(event);
             }
-            weave_mesh::Event::LinkChanged { peer } => {
-                self.set_path_mtu(now, peer);
+            weave_mesh::Event::LinkChanged { .. } => {
                 self.routes_are_stale(now);
             }
             weave_mesh::Event::LinkDown { peer, reason } => {
                 self.routes_are_stale(now);
+                self.history.link_down(now, peer, reason.to_string());
                 let event = Event::LinkDown {
                     name: self.peer_name(&peer),
                     peer,
@@ -498,6 +519,9 @@ impl Router {
                 remote,
                 reason,
             } => {
+                if let Some(remote) = remote {
+                    self.history.dial_failed(now, remote, reason.to_string());
+                }
                 let to = match (target, remote) {
                     (Some(target), _) => target.to_string(),
                     (None, Some(remote)) => remote.to_string(),

@@ -33,8 +33,22 @@ pub struct PathNode {
 impl PathTree {
     /// Computes the tree from the router with number `root`. Costs O(links × log routers).
     pub fn new(topology: &Topology, root: usize) -> Self {
+        Self::search(topology, root, None)
+    }
+
+    /// The same over a topology without the router with number `avoided`: what is left of the paths when it fails,
+    /// or the ways that others know which do not come back to it.
+    pub fn avoiding(topology: &Topology, root: usize, avoided: usize) -> Self {
+        Self::search(topology, root, Some(avoided))
+    }
+
+    fn search(topology: &Topology, root: usize, avoided: Option<usize>) -> Self {
         let mut nodes: Vec<Option<PathNode>> = vec![None; topology.routers().len()];
         let mut done = vec![false; nodes.len()];
+        // One that is done is never come to.
+        if let Some(done) = avoided.and_then(|number| done.get_mut(number)) {
+            *done = true;
+        }
         let mut queue = BinaryHeap::new();
         if let Some(node) = nodes.get_mut(root) {
             *node = Some(PathNode {
@@ -128,6 +142,16 @@ mod tests {
         assert_eq!(PathTree::new(&topology, 0).node(3).unwrap().first_hop, 1);
         let topology = graph(3, &[(0, 1, 10), (1, 2, 10), (0, 2, 20)]);
         assert_eq!(PathTree::new(&topology, 0).node(2).unwrap().hops, 1);
+    }
+
+    #[test]
+    fn an_avoided_router_is_on_no_path() {
+        let topology = graph(4, &[(0, 1, 10), (1, 2, 10), (0, 3, 20), (3, 2, 20)]);
+        let tree = PathTree::avoiding(&topology, 2, 0);
+        assert_eq!(tree.node(1).unwrap().cost_us, 10);
+        assert_eq!(tree.node(0), None);
+        let tree = PathTree::avoiding(&topology, 0, 1);
+        assert_eq!(tree.node(2).unwrap().first_hop, 3);
     }
 
     #[test]

@@ -32,7 +32,7 @@ drop_reasons! {
     NoRoute = "no_route",
     /// To a site without a tunnel yet, and the few places to wait were taken, or it waited too long.
     NoTunnel = "no_tunnel",
-    /// Larger than the path takes.
+    /// Larger than the path takes. The sender is told where it may be, else not even pieces would do.
     TooBig = "too_big",
     /// A flood over the port's or the origin's budget.
     FloodPoliced = "flood_policed",
@@ -58,8 +58,13 @@ drop_reasons! {
     Replayed = "replayed",
     /// An opened packet whose contents break the format.
     BodyMalformed = "body_malformed",
-    /// An opened piece of a frame: pieces are not in use in this release.
-    PieceUnsupported = "piece_unsupported",
+    /// A frame in pieces of which some did not come within a second.
+    PieceMissing = "piece_missing",
+    /// A frame in pieces that had to make room: too many were half-built.
+    PieceCrowded = "piece_crowded",
+    /// A piece that contradicts those before it, or came twice; what was there of the frame goes with it. Also a
+    /// frame that was put together and is none.
+    PieceRefused = "piece_refused",
     /// A packet with a congestion mark whose frame can't carry one (RFC 6040 section 4.2).
     Congested = "congested",
     /// The tunnel's counter is used up and the next epoch does not stand yet.
@@ -109,6 +114,12 @@ pub struct ForwardStats {
     pub not_here_sent: u64,
     /// MAC addresses that other routers said are not theirs, and that were forgotten.
     pub not_here_obeyed: u64,
+    /// Frames cut into pieces, once for each way that they took.
+    pub frames_cut: u64,
+    /// Frames put together from pieces.
+    pub frames_joined: u64,
+    /// Senders told that their packet is too big for the path.
+    pub too_big_told: u64,
     drops: [u64; DropReason::ALL.len()],
 }
 
@@ -132,6 +143,9 @@ impl ForwardStats {
             macs_damped: 0,
             not_here_sent: 0,
             not_here_obeyed: 0,
+            frames_cut: 0,
+            frames_joined: 0,
+            too_big_told: 0,
             drops: [0; DropReason::ALL.len()],
         }
     }
@@ -187,6 +201,15 @@ pub struct Traffic {
     /// What became of MAC addresses, by name; what never happened is left out.
     #[serde(default)]
     pub macs: std::collections::BTreeMap<String, u64>,
+    /// Frames cut into pieces.
+    #[serde(default)]
+    pub frames_cut: u64,
+    /// Frames put together from pieces.
+    #[serde(default)]
+    pub frames_joined: u64,
+    /// Senders told that their packet is too big for the path.
+    #[serde(default)]
+    pub too_big_told: u64,
     /// Dropped frames and packets by reason; reasons that never happened are left out.
     pub drops: std::collections::BTreeMap<String, u64>,
 }
@@ -214,6 +237,9 @@ impl From<&ForwardStats> for Traffic {
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| (name.to_owned(), count))
             .collect(),
+            frames_cut: stats.frames_cut,
+            frames_joined: stats.frames_joined,
+            too_big_told: stats.too_big_told,
             drops: DropReason::ALL
                 .iter()
                 .filter(|reason| stats.drops(**reason) > 0)

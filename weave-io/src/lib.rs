@@ -8,6 +8,7 @@
 //! | frames from a TAP device | `Tap` | `tap` |
 //! | packets over UDP, with GSO and GRO | `UdpTransport` | `udp` |
 //! | frames and packets in memory, for tests and embedding | [`MemoryPort`], [`MemorySocket`], [`MemoryNet`] | |
+//! | an address of the router's own on the overlay | [`Answering`], [`Station`] | |
 //! | identity, boot id and known peers in a folder | [`StateDir`] | |
 //! | bridges, veths, addresses, namespaces | `host` | `host` |
 //! | whole networks in virtual time | `sim` | `sim` |
@@ -35,6 +36,7 @@
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
+mod answer;
 #[cfg(any(feature = "driver", feature = "sim"))]
 mod driver;
 #[cfg(feature = "host")]
@@ -51,6 +53,7 @@ mod tcp;
 mod udp;
 mod wake;
 
+pub use answer::{Answering, Station};
 #[cfg(feature = "driver")]
 pub use driver::run::{
     BridgePort, Ended, FramePort, Handle, RunConfig, RunError, Running, Sockets, StartError, start,

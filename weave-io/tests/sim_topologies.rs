@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use weave_io::sim::{Conditions, Fault, HostId, RouterId, TransferState, World};
+use weave_io::sim::{
+    Conditions, Fault, HostId, NatBehaviour, NatKind, RouterId, TransferState, World,
+};
 
 #[test]
 fn in_a_line_of_three_the_middle_relays() {
@@ -206,6 +208,41 @@ fn tcp_gets_through_loss_duplication_and_reordering() {
 }
 
 #[test]
+fn tcp_gets_through_a_path_whose_mtu_shrinks_under_it() {
+    for relayed in [false, true] {
+        let (mut world, routers, hosts) = line(13, 3);
+        let (near, far) = if relayed {
+            world.cut(routers[0], routers[2]);
+            (1, 2)
+        } else {
+            (0, 2)
+        };
+        world.run_for(seconds(4));
+        let transfer = world.start_transfer(hosts[0], hosts[2], 2_000_000);
+        world.run_for(ms(20));
+        assert_ne!(world.transfer(transfer), TransferState::Done);
+        for bytes in [1_372, 1_252] {
+            world.apply(&Fault::Mtu(routers[near], routers[far], bytes));
+            world.run_for(seconds(2));
+        }
+        assert!(
+            world.run_while_not(seconds(20), |world| world.transfer(transfer)
+                == TransferState::Done),
+            "relayed: {relayed}"
+        );
+        let status = world.status(routers[near]).unwrap();
+        let name = format!("r{far}");
+        let found = status
+            .connections
+            .iter()
+            .find(|connection| connection.name == name)
+            .map(|connection| connection.path_mtu_bytes);
+        assert_eq!(found, Some(1_252), "{:?}", status.connections);
+        world.assert_clean();
+    }
+}
+
+#[test]
 fn containers_on_one_bridge_and_on_others_reach_each_other() {
     let (mut world, routers, hosts) = line(10, 2);
     let more = world.add_host(routers[0], "10.0.0.77/24");
@@ -238,6 +275,43 @@ fn thirty_routers_find_each_other() {
     }
     assert!(world.ping(hosts[0], hosts[29]).is_some());
     world.assert_clean();
+}
+
+#[test]
+fn routers_behind_nat_boxes_reach_each_other_through_one_in_the_open() {
+    for mapping in NatBehaviour::ALL {
+        let mut world = World::new(13);
+        let open = world.add_router("r0");
+        let kind = NatKind {
+            mapping,
+            ..NatKind::MASQUERADE
+        };
+        let nats = [world.add_nat(kind), world.add_nat(kind)];
+        let mut routers = vec![open];
+        for (number, nat) in [nats[0], nats[0], nats[1]].into_iter().enumerate() {
+            routers.push(world.add_router_behind(&format!("r{}", number + 1), nat));
+            world.connect(routers[number + 1], open);
+        }
+        let hosts: Vec<HostId> = routers
+            .iter()
+            .map(|router| world.add_host(*router, &format!("10.0.0.{}/24", router.0 + 1)))
+            .collect();
+        watch_all(&mut world, &hosts);
+        world.run_for(seconds(4));
+        assert!(world.ping(hosts[1], hosts[3]).is_some());
+        assert_eq!(
+            world.route_of(routers[1], routers[2]).as_deref(),
+            Some("r2"),
+            "behind one box: by their private addresses"
+        );
+        // The boxes forget: new ports, and new streams.
+        for router in [routers[1], routers[3]] {
+            world.apply(&Fault::NatRebind(router));
+            world.run_for(seconds(6));
+        }
+        assert!(world.ping(hosts[3], hosts[2]).is_some());
+        world.assert_clean();
+    }
 }
 
 /// Routers in a row, each told of the one before, each with a container. Discovery makes a mesh of them.

@@ -70,6 +70,7 @@ mod flooding;
 mod link;
 mod liveness;
 mod mesh;
+mod pmtu;
 mod probe;
 mod record;
 mod stats;

@@ -9,6 +9,7 @@ use crate::conn::ConnId;
 use crate::flooding::Flooding;
 use crate::liveness::Liveness;
 use crate::mesh::SILENCE_TIMEOUT;
+use crate::pmtu::PathMtu;
 
 /// Path MTU that every path is taken to have, bytes of UDP payload (the base of RFC 8899, section
 /// 5.1.2), until the data plane knows better.
@@ -46,7 +47,7 @@ pub struct Link {
     /// Without a stream: until when the link waits for another.
     pub(crate) held_until: Option<Instant>,
     pub(crate) digest_at: Instant,
-    pub(crate) path_mtu_bytes: u16,
+    pub(crate) path_mtu: PathMtu,
     /// Where the neighbour sees our UDP come from, and since when.
     pub(crate) seen_as: Option<(SocketAddr, Instant)>,
     /// Bytes of routed messages handed out since the outputs were last drained.
@@ -116,9 +117,14 @@ impl Link {
         f64::from(self.liveness.loss_permille()) / 1000.0
     }
 
-    /// Largest UDP payload that passes, bytes.
+    /// Largest UDP payload that passes, bytes; [`PATH_MTU_BYTES_BASE`] while it is not known.
     pub fn path_mtu_bytes(&self) -> u16 {
-        self.path_mtu_bytes
+        self.path_mtu.bytes()
+    }
+
+    /// Whether the path MTU is being searched for.
+    pub fn path_mtu_is_searched(&self) -> bool {
+        self.path_mtu.is_searching()
     }
 
     /// Tag that this router drew: the neighbour writes it on what it relays to us.

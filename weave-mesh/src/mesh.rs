@@ -106,6 +106,7 @@ pub struct Mesh {
     router_publisher: Publisher,
     links_publisher: Publisher,
     local_addresses: Vec<IpAddr>,
+    underlay_mtu_bytes: u16,
 
     dialler: Dialler,
     /// Something changed that decides whom to dial.
@@ -154,6 +155,7 @@ impl Mesh {
             router_publisher: Publisher::new(),
             links_publisher: Publisher::new(),
             local_addresses: Vec::new(),
+            underlay_mtu_bytes: UNDERLAY_MTU_BYTES,
             dialler: Dialler::default(),
             is_dialling_stale: true,
             is_shut_down: false,
@@ -268,9 +270,22 @@ impl Mesh {
                 &mut self.secret_random,
                 &mut transmits,
             ),
-            ProbeKind::Answer => link.liveness.handle_answer(now, remote, probe),
+            ProbeKind::Answer => {
+                let loss = link.liveness.loss_permille();
+                match link.path_mtu.handle_answer(now, loss, probe) {
+                    Some(path_mtu_has_changed) => {
+                        link.liveness.handle_heard(now);
+                        self.links_publisher.is_stale |= path_mtu_has_changed;
+                        path_mtu_has_changed
+                    }
+                    None => link.liveness.handle_answer(now, remote, probe),
+                }
+            }
         };
         let is_up = link.liveness.is_up();
+        if is_up && !was_up {
+            link.path_mtu.handle_up(now);
+        }
         self.transmit(from, transmits);
         if was_up && !is_up {
             self.udp_went_down(now, from);
@@ -288,6 +303,7 @@ impl Mesh {
         self.now = now;
         if let Some(link) = self.links.get_mut(&peer) {
             link.liveness.handle_activity(now);
+            link.path_mtu.handle_activity(now);
         }
         self.run_probes(now);
         self.settle(now);
@@ -301,16 +317,21 @@ impl Mesh {
         }
     }
 
-    /// The data plane found what fits through to a neighbour: bytes of UDP payload.
-    pub fn handle_path_mtu(&mut self, now: Instant, peer: PeerId, path_mtu_bytes: u16) {
+    /// The MTU of the device that leads to the peers, bytes of IP: no search of a path MTU goes beyond.
+    pub fn handle_underlay_mtu(&mut self, now: Instant, underlay_mtu_bytes: u16) {
         self.now = now;
-        if let Some(link) = self.links.get_mut(&peer)
-            && link.path_mtu_bytes != path_mtu_bytes
-        {
-            link.path_mtu_bytes = path_mtu_bytes;
-            self.links_publisher.is_stale = true;
-            self.changed_links.insert(peer);
+        self.underlay_mtu_bytes = underlay_mtu_bytes;
+        self.run_probes(now);
+        self.settle(now);
+    }
+
+    /// The data plane had a packet too big for the way to a neighbour: the path MTU is probed at once.
+    pub fn handle_too_big(&mut self, now: Instant, peer: PeerId) {
+        self.now = now;
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.path_mtu.handle_too_big(now);
         }
+        self.run_probes(now);
         self.settle(now);
     }
 
@@ -446,6 +467,7 @@ impl Mesh {
         }
         for link in self.links.values() {
             at(Some(link.liveness.next_timeout()), WakeReason::Probe);
+            at(link.path_mtu.next_timeout(), WakeReason::PathMtu);
             at(Some(link.silent_at()), WakeReason::Silence);
             at(link.held_until, WakeReason::Hold);
             at(link.next_cost(), WakeReason::Cost);
@@ -535,6 +557,7 @@ impl Mesh {
     }
 
     fn run_probes(&mut self, now: Instant) {
+        self.run_path_mtus(now);
         let due: Vec<PeerId> = self
             .links
             .values()
@@ -556,6 +579,51 @@ impl Mesh {
         }
     }
 
+    /// Tests of path MTUs that are due. Before the probes of liveness: so the first answer, which makes UDP usable,
+    /// comes behind that of the first test.
+    fn run_path_mtus(&mut self, now: Instant) {
+        let mut challenges = Vec::new();
+        for link in self.links.values_mut() {
+            let remote = link.liveness.remote().filter(|_| link.liveness.is_ready());
+            let mut has_changed = link
+                .path_mtu
+                .handle_path(now, remote, self.underlay_mtu_bytes);
+            if link.path_mtu.next_timeout().is_some_and(|at| at <= now) {
+                let loss = link.liveness.loss_permille();
+                has_changed |= link.path_mtu.handle_timeout(
+                    now,
+                    loss,
+                    &mut self.secret_random,
+                    &mut challenges,
+                );
+            }
+            if has_changed {
+                self.links_publisher.is_stale = true;
+                self.changed_links.insert(link.peer);
+            }
+            let last_heard_ms = link.liveness.last_heard_ms(now);
+            for challenge in challenges.drain(..) {
+                let probe = Probe {
+                    kind: ProbeKind::Challenge,
+                    last_heard_ms,
+                    sequence: challenge.sequence,
+                    token: challenge.token,
+                    seen: Some(challenge.remote),
+                };
+                let mut bytes = probe.to_bytes();
+                if let Some(packet_bytes) = challenge.packet_bytes {
+                    let body_bytes = usize::from(packet_bytes) - PROBE_AROUND_BYTES;
+                    bytes.resize(body_bytes.max(bytes.len()), 0);
+                }
+                self.actions.push_back(Action::Probe {
+                    peer: link.peer,
+                    remote: challenge.remote,
+                    bytes,
+                });
+            }
+        }
+    }
+
     fn transmit(&mut self, peer: PeerId, transmits: Vec<Transmit>) {
         for transmit in transmits {
             match transmit {
@@ -573,6 +641,11 @@ impl Mesh {
         }
     }
 }
+
+/// Bytes of a sealed packet around a probe: header 12, tag 16.
+const PROBE_AROUND_BYTES: usize = 12 + 16;
+/// The underlay's MTU until [`Mesh::handle_underlay_mtu`] says another: Ethernet's.
+const UNDERLAY_MTU_BYTES: u16 = 1_500;
 
 /// An address as everybody writes it: IPv4 is not mapped into IPv6.
 fn canonical(socket: SocketAddr) -> SocketAddr {

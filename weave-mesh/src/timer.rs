@@ -10,6 +10,8 @@ pub enum WakeReason {
     SetUp,
     /// A probe is due.
     Probe,
+    /// A test of a path MTU is due or to be judged.
+    PathMtu,
     /// A neighbour may have been silent for too long.
     Silence,
     /// A link without a stream may have waited for too long.

@@ -38,6 +38,10 @@ impl<F: FrameIo> FrameIo for FrameLog<F> {
     fn refused(&self) -> u64 {
         self.0.refused()
     }
+
+    fn has_ready(&self) -> bool {
+        self.0.has_ready()
+    }
 }
 
 impl<F: AsFd> AsFd for FrameLog<F> {

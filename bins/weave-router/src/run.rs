@@ -183,6 +183,10 @@ fn start(
         bridge: kind.bridge_port(),
         state: Some(state),
         local_addresses: Box::new(move || local_addresses(&own_devices)),
+        underlay_mtu: {
+            let underlay = underlay.clone();
+            Box::new(move || underlay.look_again())
+        },
     })
     .map_err(|error| start_failure(options, &error))
 }

@@ -63,6 +63,13 @@ impl Underlay {
         }
     }
 
+    /// The device's MTU as it is now; none when the device is gone or unknown.
+    pub(crate) fn look_again(&self) -> Option<u16> {
+        let device = self.device.as_deref()?;
+        let link = Netlink::open().ok()?.link(device).ok()?;
+        Some(u16::try_from(link.mtu_bytes).unwrap_or(u16::MAX))
+    }
+
     /// The MTU that containers get unless told otherwise: the underlay's less the worst overhead, but what IPv6
     /// asks for at least.
     pub(crate) fn container_mtu_bytes(&self) -> u16 {

@@ -7,13 +7,14 @@ use weave_mesh::{PROBE_BYTES, Probe, ProbeKind};
 
 use super::flood::Floods;
 use super::ingress::flood_target;
+use super::pieces::{Arrival, Source, Whole};
 use super::relay::{self, Run};
 use super::run::{PushError, To};
 use super::{Limits, Progress, Sealing, Turn, checksum, not_here, to};
 use crate::frame::{self, EcnOut, FrameView};
 use crate::packet::{
-    self, Entries, Entry, FloodHeader, Kind, PacketError, PacketView, SEALED_HEADER_BYTES,
-    TAG_BYTES,
+    self, Entries, Entry, EntryHeader, FloodHeader, Kind, PacketError, PacketView,
+    SEALED_HEADER_BYTES, TAG_BYTES,
 };
 use crate::{
     Batch, DropReason, Ecn, FrameMeta, NeighbourIndex, Note, Notice, Offload, PacketMeta,
@@ -272,7 +273,8 @@ fn take_flood(
     if header.origin == turn.view.fib.local {
         return Err(DropReason::FloodReturned);
     }
-    let discovery = FrameView::new_checked(entry.bytes).is_some_and(|view| view.is_discovery());
+    let discovery = entry.header.piece.is_none()
+        && FrameView::new_checked(entry.bytes).is_some_and(|view| view.is_discovery());
     floods.accept(turn.now, &header, discovery)?;
     Ok((header, from))
 }
@@ -324,13 +326,7 @@ fn deliver(turn: &mut Turn<'_, '_>, opened: &mut Opened, run: &[u8], ecn: Ecn) -
                 if turn.port_is_full() {
                     return Progress::OutputFull;
                 }
-                if let Some(view) = FrameView::new_checked(entry.bytes)
-                    && entry.header.piece.is_none()
-                {
-                    turn.learn(view, *site);
-                    not_here::tell(turn, view.destination(), *site);
-                }
-                write_frame(turn, &entry, ecn);
+                deliver_entry(turn, &entry, Source::Unicast(*site), Some(*site), ecn);
                 entries.start = entries.end - rest;
             }
             Progress::Done
@@ -349,16 +345,8 @@ fn deliver(turn: &mut Turn<'_, '_>, opened: &mut Opened, run: &[u8], ecn: Ecn) -
                 if turn.port_is_full() {
                     return Progress::OutputFull;
                 }
-                if let (Some(site), Some(view), None) = (
-                    turn.view.fib.origins.get(&header.origin),
-                    FrameView::new_checked(entry.bytes),
-                    entry.header.piece,
-                ) {
-                    turn.learn(view, *site);
-                }
-                if turn.config.has_port {
-                    write_frame(turn, &entry, ecn);
-                }
+                let site = turn.view.fib.origins.get(&header.origin).copied();
+                deliver_entry(turn, &entry, Source::Flood(header.origin), site, ecn);
                 *delivered = true;
             }
             pass_on(turn, header, *from, &entry, target, ecn)
@@ -401,7 +389,12 @@ fn pass_on(
             match pushed {
                 Ok(()) => turn.stats.floods_passed += 1,
                 Err(PushError::Full) => return Progress::OutputFull,
-                Err(PushError::Drop(reason)) => turn.count_drop(reason),
+                Err(PushError::Drop(reason)) => {
+                    if reason == DropReason::TooBig {
+                        turn.notice_too_big(neighbour.site);
+                    }
+                    turn.count_drop(reason);
+                }
             }
         }
         *target += 1;
@@ -417,6 +410,82 @@ fn first_entry<'r>(run: &'r [u8], range: &Range<usize>) -> Option<(Entry<'r>, us
     Some((entry, entries.rest().len()))
 }
 
+/// Learns from an entry's frame and writes it to the port: at once, or with the last of its pieces. The output has
+/// a free buffer.
+fn deliver_entry(
+    turn: &mut Turn<'_, '_>,
+    entry: &Entry<'_>,
+    source: Source,
+    site: Option<Site>,
+    ecn: Ecn,
+) {
+    let is_flood = matches!(source, Source::Flood(_));
+    let Some(piece) = entry.header.piece else {
+        deliver_frame(turn, entry, site, ecn, is_flood);
+        return;
+    };
+    if !turn.config.has_port {
+        if !is_flood {
+            turn.count_drop(DropReason::NoRoute);
+        }
+        return;
+    }
+    let arrival = Arrival {
+        source,
+        piece,
+        checksum: entry.header.checksum,
+        ecn,
+        bytes: entry.bytes,
+    };
+    let bytes_max = turn.config.frame_caps.frame_bytes_max;
+    let whole = turn
+        .oversize
+        .assembly
+        .take(turn.now, &arrival, bytes_max, turn.stats);
+    let Some(Whole {
+        bytes,
+        checksum,
+        ecn,
+    }) = whole
+    else {
+        return;
+    };
+    let header = EntryHeader {
+        checksum,
+        ..EntryHeader::default()
+    };
+    if header.suits(&bytes) {
+        turn.stats.frames_joined += 1;
+        let entry = Entry {
+            header,
+            bytes: &bytes,
+        };
+        deliver_frame(turn, &entry, site, ecn, is_flood);
+    } else {
+        turn.count_drop(DropReason::PieceRefused);
+    }
+    turn.oversize.assembly.recycle(bytes);
+}
+
+/// Learns from a whole frame and writes it to the port. A flood that meets no port was passed on all the same.
+fn deliver_frame(
+    turn: &mut Turn<'_, '_>,
+    entry: &Entry<'_>,
+    site: Option<Site>,
+    ecn: Ecn,
+    is_flood: bool,
+) {
+    if let (Some(site), Some(view)) = (site, FrameView::new_checked(entry.bytes)) {
+        turn.learn(view, site);
+        if !is_flood {
+            not_here::tell(turn, view.destination(), site);
+        }
+    }
+    if turn.config.has_port || !is_flood {
+        write_frame(turn, entry, ecn);
+    }
+}
+
 /// Writes an entry's frame to the port, or counts why not. The output has a free buffer.
 fn write_frame(turn: &mut Turn<'_, '_>, entry: &Entry<'_>, ecn: Ecn) {
     match try_write_frame(turn, entry, ecn) {
@@ -429,9 +498,6 @@ fn write_frame(turn: &mut Turn<'_, '_>, entry: &Entry<'_>, ecn: Ecn) {
 }
 
 fn try_write_frame(turn: &mut Turn<'_, '_>, entry: &Entry<'_>, ecn: Ecn) -> Result<(), DropReason> {
-    if entry.header.piece.is_some() {
-        return Err(DropReason::PieceUnsupported);
-    }
     if !turn.config.has_port {
         return Err(DropReason::NoRoute);
     }

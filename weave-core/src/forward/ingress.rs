@@ -8,13 +8,18 @@ use smoltcp::wire::IpProtocol;
 use super::police::Police;
 use super::run::PushError;
 use super::segment::Cut;
+use super::too_big::Answer;
 use super::waiting::Waiting;
-use super::{Progress, Sealing, Turn, checksum, to};
+use super::{Progress, Sealing, Turn, checksum, pieces, to};
 use crate::frame::{self, FrameView};
-use crate::packet::{EntryChecksum, EntryHeader, Envelope, FloodHeader, NUMBER_MAX, TTL_START};
+use weave_mesh::PATH_MTU_BYTES_BASE;
+
+use crate::packet::{
+    EntryChecksum, EntryHeader, Envelope, FloodHeader, NUMBER_MAX, PACKET_OVERHEAD_BYTES, Piece,
+    TTL_START,
+};
 use crate::{
-    Batch, DropReason, Ecn, Fib, FrameMeta, Neighbour, NeighbourIndex, NextHop, Offload,
-    PartialChecksum, Site,
+    Batch, DropReason, Ecn, Fib, FrameMeta, Neighbour, NextHop, Offload, PartialChecksum, Site,
 };
 
 /// A frame for an address behind the same port is flooded all the same when that address was silent for this
@@ -35,6 +40,8 @@ enum Goal {
     Flood {
         sequence: u64,
         target: usize,
+        /// The whole tree takes packets of this size, and all of it gets the same.
+        packet_bytes_max: usize,
     },
 }
 
@@ -48,6 +55,10 @@ pub(super) struct Job {
     finish: Option<PartialChecksum>,
     ecn: Ecn,
     segment: usize,
+    /// Which piece of that segment is next, where it goes in pieces.
+    piece: usize,
+    /// Names those pieces.
+    piece_id: Option<u16>,
 }
 
 /// What became of a frame.
@@ -82,7 +93,11 @@ pub(super) fn handle(
         if let Some((goal, job)) = &mut cursor.begun {
             let sent = match goal {
                 Goal::Unicast(site) => send_unicast(turn, *site, frame, job),
-                Goal::Flood { sequence, target } => send_flood(turn, *sequence, target, frame, job),
+                Goal::Flood {
+                    sequence,
+                    target,
+                    packet_bytes_max,
+                } => send_flood(turn, *sequence, target, *packet_bytes_max, frame, job),
             };
             match (sent, *goal) {
                 (Sent::Full, _) => return Progress::OutputFull,
@@ -112,6 +127,13 @@ pub(super) fn send_unicast(
         }
     };
     turn.stamp_unicast(&neighbour.heard, neighbour.site);
+    if job.segment == 0
+        && job.piece == 0
+        && job.frame_bytes(frame, 0) > sealing.frame_bytes_max()
+        && let Some(sent) = tell_too_big(turn, &sealing, frame, job)
+    {
+        return sent;
+    }
     send_segments(turn, &sealing, frame, job, None)
 }
 
@@ -154,6 +176,43 @@ pub(super) fn sealing_to(
     Ok((sealing, neighbour))
 }
 
+/// Answers a frame that is too big for its path, where its sender may be told. `None` where it is to be cut.
+fn tell_too_big(
+    turn: &mut Turn<'_, '_>,
+    sealing: &Sealing<'_>,
+    frame: &[u8],
+    job: &Job,
+) -> Option<Sent> {
+    // Not more than what every path is taken to have: it is being measured, and is likely larger. A sender would
+    // keep to what it is told now for minutes (Linux: `mtu_expires`, 600 s).
+    if sealing.packet_bytes_max <= usize::from(PATH_MTU_BYTES_BASE) {
+        return None;
+    }
+    let mut segment = std::mem::take(&mut turn.oversize.cutter.scratch);
+    job.write_finished(frame, 0, &mut segment);
+    let sent =
+        Answer::new(&segment, sealing.frame_bytes_max()).map(|answer| write_answer(turn, &answer));
+    turn.oversize.cutter.scratch = segment;
+    sent
+}
+
+fn write_answer(turn: &mut Turn<'_, '_>, answer: &Answer<'_>) -> Sent {
+    let Some(buffer) = turn.frames.free() else {
+        return Sent::Full;
+    };
+    if turn.config.has_port
+        && answer.len() <= buffer.room()
+        && turn.oversize.told.allow(turn.now, answer)
+    {
+        buffer.grow(answer.len());
+        answer.write(buffer.bytes_mut());
+        turn.frames.commit(FrameMeta::default());
+        turn.stats.too_big_told += 1;
+    }
+    turn.count_drop(DropReason::TooBig);
+    Sent::Done
+}
+
 /// Checks a frame and decides where it goes. What it finds to be mended in the frame itself, it mends.
 fn begin(
     turn: &mut Turn<'_, '_>,
@@ -194,16 +253,19 @@ fn begin(
         return Err(DropReason::FloodPoliced);
     }
     turn.stats.floods_started += 1;
-    // A flood is one packet, so each segment is a flood of its own.
-    let sequence = turn
-        .view
-        .fib
-        .flood_sequence
-        .fetch_add(job.segments() as u64, Ordering::Relaxed);
+    // A flood is one packet, so each segment is a flood of its own, and each piece of it.
+    let fib = turn.view.fib;
+    let packet_bytes_max = fib.flood_packet_bytes_max;
+    let entry_bytes_max = packet_bytes_max.saturating_sub(PACKET_OVERHEAD_BYTES);
+    let pieces =
+        pieces::count(job.frame_bytes(frame, 0), entry_bytes_max).ok_or(DropReason::TooBig)?;
+    let packets = (job.segments() * pieces) as u64;
+    let sequence = fib.flood_sequence.fetch_add(packets, Ordering::Relaxed);
     Ok((
         Goal::Flood {
             sequence,
             target: 0,
+            packet_bytes_max,
         },
         job,
     ))
@@ -214,6 +276,7 @@ fn send_flood(
     turn: &mut Turn<'_, '_>,
     sequence: u64,
     target: &mut usize,
+    packet_bytes_max: usize,
     frame: &[u8],
     job: &mut Job,
 ) -> Sent {
@@ -225,13 +288,14 @@ fn send_flood(
                 keys,
                 envelope: None,
                 flood: None,
-                packet_bytes_max: neighbour.packet_bytes_max,
+                packet_bytes_max,
             };
             if send_segments(turn, &sealing, frame, job, Some(sequence)) == Sent::Full {
                 return Sent::Full;
             }
         }
         job.segment = 0;
+        job.piece = 0;
         *target += 1;
     }
     Sent::Done
@@ -245,11 +309,7 @@ pub(super) fn flood_target<'a>(
     target: usize,
 ) -> Option<Option<(&'a Neighbour, &'a weave_crypto::TunnelKeys)>> {
     let fib = turn.view.fib;
-    let index = match fib.floods.get(origin) {
-        Some(children) => *children.get(target)?,
-        None if target < fib.neighbours.len() => NeighbourIndex(target as u16),
-        None => return None,
-    };
+    let index = fib.flood_target(origin, target)?;
     let neighbour = fib.neighbour(index);
     Some(neighbour.and_then(|neighbour| Some((neighbour, neighbour.keys.as_deref()?))))
 }
@@ -271,26 +331,39 @@ fn send_segments(
         ..*sealing
     };
     let segments = job.segments();
-    if job.segment == 0 && segments > 1 {
+    let frame_bytes_max = sealing.frame_bytes_max();
+    let pieces = pieces::count(job.frame_bytes(frame, 0), frame_bytes_max);
+    if job.segment == 0 && segments > 1 && pieces == Some(1) {
         let entry_bytes = EntryHeader::default().len_bytes() + job.frame_bytes(frame, 0);
         turn.runs
             .make_room(sealing.to, segments, sealing.packet_bytes(entry_bytes));
     }
     while job.segment < segments {
         let index = job.segment;
-        if let (Some(header), Some(first)) = (&mut sealing.flood, flood) {
-            header.sequence = (first + index as u64) & NUMBER_MAX;
+        // Every segment has as many numbers as the first, which is the longest.
+        let first = flood.map(|first| first + (index * pieces.unwrap_or(1)) as u64);
+        if let (Some(header), Some(first)) = (&mut sealing.flood, first) {
+            header.sequence = first & NUMBER_MAX;
         }
         let entry = EntryHeader {
             checksum: job.open,
             more: index + 1 < segments,
             piece: None,
         };
-        let filled = turn.seal_entry(&sealing, entry, job.frame_bytes(frame, index), |out| {
-            job.write(frame, index, out);
-        });
+        let frame_bytes = job.frame_bytes(frame, index);
+        let filled = if frame_bytes <= frame_bytes_max {
+            turn.seal_entry(&sealing, entry, frame_bytes, |out| {
+                job.write(frame, index, out);
+            })
+        } else {
+            send_pieces(turn, &mut sealing, frame, job, first)
+        };
         match filled {
-            Ok(()) => job.segment += 1,
+            Ok(()) => {
+                job.segment += 1;
+                job.piece = 0;
+                job.piece_id = None;
+            }
             Err(PushError::Full) => return Sent::Full,
             Err(PushError::Drop(reason)) => {
                 // Segments are of one size but the last: what stops one stops all.
@@ -300,6 +373,56 @@ fn send_segments(
         }
     }
     Sent::Done
+}
+
+/// Puts the pieces of the segment in hand that are left into packets. A flood's have their own sequence numbers,
+/// from `flood` on.
+fn send_pieces(
+    turn: &mut Turn<'_, '_>,
+    sealing: &mut Sealing<'_>,
+    frame: &[u8],
+    job: &mut Job,
+    flood: Option<u64>,
+) -> Result<(), PushError> {
+    let frame_bytes = job.frame_bytes(frame, job.segment);
+    let count = pieces::count(frame_bytes, sealing.frame_bytes_max())
+        .ok_or(PushError::Drop(DropReason::TooBig))?;
+    let id = match (job.piece_id, flood) {
+        (_, Some(first)) => first as u16,
+        (Some(id), None) => id,
+        (None, None) => turn.oversize.cutter.next_id(),
+    };
+    job.piece_id = Some(id);
+    // The checksum is finished before the cut: should pieces of two frames ever meet, it tells.
+    let mut segment = std::mem::take(&mut turn.oversize.cutter.scratch);
+    job.write_finished(frame, job.segment, &mut segment);
+    let mut result = Ok(());
+    while job.piece < count {
+        if let (Some(header), Some(first)) = (&mut sealing.flood, flood) {
+            header.sequence = (first + job.piece as u64) & NUMBER_MAX;
+        }
+        let entry = EntryHeader {
+            piece: Some(Piece {
+                id,
+                index: job.piece as u8,
+                count: count as u8,
+            }),
+            ..EntryHeader::default()
+        };
+        let piece = &segment[pieces::range(frame_bytes, count, job.piece)];
+        result = turn.seal_entry(sealing, entry, piece.len(), |out| {
+            out.copy_from_slice(piece);
+        });
+        if result.is_err() {
+            break;
+        }
+        job.piece += 1;
+    }
+    turn.oversize.cutter.scratch = segment;
+    if result.is_ok() {
+        turn.stats.frames_cut += 1;
+    }
+    result
 }
 
 impl Job {
@@ -312,6 +435,8 @@ impl Job {
             finish: None,
             ecn: Ecn::NotEct,
             segment: 0,
+            piece: 0,
+            piece_id: None,
         };
         let view = FrameView::new_checked(frame).ok_or(DropReason::FrameMalformed)?;
         job.ecn = view.ecn().unwrap_or_default();
@@ -343,6 +468,23 @@ impl Job {
 
     fn frame_bytes(&self, frame: &[u8], index: usize) -> usize {
         self.cut.map_or(frame.len(), |cut| cut.frame_bytes(index))
+    }
+
+    /// Makes `out` one segment's frame, with its checksum computed.
+    fn write_finished(&self, frame: &[u8], index: usize, out: &mut Vec<u8>) {
+        out.clear();
+        out.resize(self.frame_bytes(frame, index), 0);
+        self.write(frame, index, out);
+        if let Some(open) = self.open {
+            // Checked against the frame; each segment has the whole header with the field in it.
+            let _within = checksum::finish(
+                out,
+                PartialChecksum {
+                    start: open.start.into(),
+                    offset: open.offset(),
+                },
+            );
+        }
     }
 
     fn write(&self, frame: &[u8], index: usize, out: &mut [u8]) {

@@ -29,14 +29,15 @@ impl Police {
 /// A token bucket, kept as the time at which it will be full again (GCRA, as in ITU-T I.371): one number, no
 /// timer.
 #[derive(Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     full_at: Instant,
     interval: Duration,
     span: Duration,
 }
 
 impl Bucket {
-    fn new(epoch: Instant, per_second: u32, burst: u32) -> Self {
+    /// `burst` at once, `per_second` after them; full at `epoch`.
+    pub(super) fn new(epoch: Instant, per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second;
         Self {
             full_at: epoch,
@@ -45,7 +46,8 @@ impl Bucket {
         }
     }
 
-    fn take(&mut self, now: Instant) -> bool {
+    /// Takes one, or says that none is left.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + self.interval;
         if full_at.saturating_duration_since(now) > self.span {
             return false;

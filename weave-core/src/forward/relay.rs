@@ -7,7 +7,7 @@
 use super::run::PushError;
 use super::{Progress, Turn, to};
 use crate::packet::{Envelope, PacketView};
-use crate::{Batch, DropReason, Neighbour, NeighbourIndex, Notice, PacketMeta};
+use crate::{Batch, DropReason, Neighbour, NeighbourIndex, PacketMeta, Site};
 
 /// Where a packet goes on to: decided for each, the same for a run that moves whole.
 #[derive(Clone, Copy)]
@@ -88,10 +88,7 @@ pub(super) fn copy_packet(turn: &mut Turn<'_, '_>, packet: &[u8], meta: &PacketM
         Ok(decision) => decision,
         Err(refused) => {
             if let Some(neighbour) = refused.too_big_for {
-                turn.notices.push(Notice::TooBig {
-                    neighbour,
-                    packet_bytes: packet.len(),
-                });
+                turn.notice_too_big(neighbour);
             }
             turn.count_drop(refused.reason);
             return Progress::Done;
@@ -118,7 +115,7 @@ pub(super) fn copy_packet(turn: &mut Turn<'_, '_>, packet: &[u8], meta: &PacketM
 
 struct Refused {
     reason: DropReason,
-    too_big_for: Option<NeighbourIndex>,
+    too_big_for: Option<Site>,
 }
 
 /// Where `packet` goes on to, with which TTL. Refused when it is no packet for somebody else, too.
@@ -146,7 +143,7 @@ fn decide<'a>(turn: &Turn<'a, '_>, packet: &[u8]) -> Result<Decision<'a>, Refuse
     if packet.len() > next.packet_bytes_max {
         return Err(Refused {
             reason: DropReason::TooBig,
-            too_big_for: Some(index),
+            too_big_for: Some(next.site),
         });
     }
     Ok(Decision {

@@ -6,12 +6,13 @@ use weave_mesh::{PROBE_BYTES, Probe, ProbeKind};
 
 use self::world::{Run, World, address, frame, index, mac, short, site, tag};
 use super::*;
-use crate::packet::{PacketView, seal_packet};
+use crate::packet::{PACKET_OVERHEAD_BYTES, PacketView, seal_packet};
 use crate::{NeighbourIndex, Note, Offload, PartialChecksum, SegmentKind, Segments};
 
 mod delivery;
 mod notices;
 mod offload;
+mod oversize;
 mod world;
 
 const BROADCAST: EthernetAddress = EthernetAddress::BROADCAST;

@@ -199,27 +199,7 @@ impl Router {
             aes: record.capabilities & RouterBody::CAPABILITY_AES != 0,
         })
     }
-
-    /// Until the path MTU is searched for, the underlay device's is taken for that of every path.
-    pub(super) fn set_path_mtu(&mut self, now: Instant, peer: PeerId) {
-        let Some(link) = self.mesh.link(&peer) else {
-            return;
-        };
-        let remote = link.udp_remote().unwrap_or_else(|| link.remote());
-        let headers = if remote.is_ipv4() {
-            IPV4_UDP_BYTES
-        } else {
-            IPV6_UDP_BYTES
-        };
-        let path_mtu_bytes = self.config.underlay_mtu_bytes.saturating_sub(headers);
-        if link.path_mtu_bytes() != path_mtu_bytes {
-            self.mesh.handle_path_mtu(now, peer, path_mtu_bytes);
-        }
-    }
 }
 
 /// Control messages between routers go over at most so many hops.
 const ROUTED_TTL: u8 = 32;
-/// IP and UDP headers before a packet, in bytes.
-const IPV4_UDP_BYTES: u16 = 20 + 8;
-const IPV6_UDP_BYTES: u16 = 40 + 8;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use weave_crypto::PeerId;
+use weave_mesh::PATH_MTU_BYTES_BASE;
 
 use super::Router;
 use crate::fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
@@ -55,6 +56,7 @@ impl Router {
             fib.receivers.insert(receiver.keys.local_index(), receiver);
         }
         fib.floods = self.flood_trees(&indexes);
+        fib.flood_packet_bytes_max = self.flood_packet_bytes_max(&fib);
         fib
     }
 
@@ -81,7 +83,11 @@ impl Router {
                 keys: self.tunnels.sealing(&peer).cloned(),
                 next_hop,
                 packet_bytes_max: match next_hop {
-                    Some(NextHop::Relay(_)) => usize::from(path_mtu_bytes),
+                    // The first link's is the newest known; the tree learns of it a moment later.
+                    Some(NextHop::Relay(index)) => fib
+                        .neighbour(index)
+                        .map_or(0, |neighbour| neighbour.packet_bytes_max)
+                        .min(usize::from(path_mtu_bytes)),
                     Some(NextHop::Direct(index)) => fib
                         .neighbour(index)
                         .map_or(0, |neighbour| neighbour.packet_bytes_max),
@@ -94,6 +100,21 @@ impl Router {
             fib.origins.insert(route.destination, site);
             fib.sites[site.index()] = Some(route);
         }
+    }
+
+    /// What every link of our own tree takes.
+    fn flood_packet_bytes_max(&self, fib: &Fib) -> usize {
+        let links = fib
+            .neighbours
+            .iter()
+            .map(|neighbour| neighbour.packet_bytes_max);
+        let paths = self
+            .tree
+            .reached()
+            .map(|(_, node)| usize::from(node.path_mtu_bytes));
+        let base = usize::from(PATH_MTU_BYTES_BASE);
+        let least = links.chain(paths).min().unwrap_or(base);
+        least.clamp(base, usize::from(u16::MAX))
     }
 
     /// For each origin that is reached, the neighbours to which this router passes its floods on.

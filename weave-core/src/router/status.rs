@@ -103,8 +103,11 @@ pub struct ConnectionStatus {
     pub loss: f32,
     /// The link's cost in routes, in microseconds.
     pub cost_us: u32,
-    /// The largest UDP payload it takes.
+    /// The largest UDP payload it takes, as far as is known.
     pub path_mtu_bytes: u16,
+    /// How that is known, in words.
+    #[serde(default)]
+    pub path_mtu_state: String,
     /// Cipher of the tunnel with it, once one stands.
     pub cipher: Option<String>,
 }
@@ -262,6 +265,13 @@ impl Router {
                     loss: link.loss() as f32,
                     cost_us: link.cost(),
                     path_mtu_bytes: link.path_mtu_bytes(),
+                    path_mtu_state: if link.path_mtu_is_searched() {
+                        "being searched for; larger frames go in pieces".to_owned()
+                    } else if link.udp_is_up() {
+                        "found by probes".to_owned()
+                    } else {
+                        "as last found; UDP is down".to_owned()
+                    },
                     cipher: keys.map(|keys| match keys.suite() {
                         Suite::Aes256Gcm => "AES-256-GCM".to_owned(),
                         Suite::ChaCha20Poly1305 => "ChaCha20-Poly1305".to_owned(),

@@ -1,6 +1,8 @@
 //! Whole routers with their forwarders, joined in memory, in virtual time. Faults, scenarios and hosts with real
 //! stacks are the simulator's; this shows that the parts of this crate fit together.
 
+mod trace;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 

@@ -41,13 +41,19 @@ impl PeerId {
         ShortId(leading(&digest::digest(&digest::SHA256, &self.0)))
     }
 
-    /// The name a router has until it is given one: the first six bytes of SHA-256 over the `PeerId`, written as a MAC
-    /// address that is locally administered and unicast (IEEE 802, section 8.4.2), such as `7a:9f:3c:00:12:ee`.
+    /// The router's own MAC address: the first six bytes of SHA-256 over the `PeerId`, made locally administered and
+    /// unicast (IEEE 802, section 8.4.2).
+    #[must_use]
+    pub fn mac(&self) -> [u8; 6] {
+        let [first, b, c, d, e, f, ..] = self.short_id().0;
+        [first & !MULTICAST_BIT | LOCAL_BIT, b, c, d, e, f]
+    }
+
+    /// The name a router has until it is given one: its [`mac`](Self::mac) in text, such as `7a:9f:3c:00:12:ee`.
     #[must_use]
     pub fn default_name(&self) -> String {
-        let [first, b, c, d, e, f, ..] = self.short_id().0;
-        let first = first & !MULTICAST_BIT | LOCAL_BIT;
-        format!("{first:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+        let [a, b, c, d, e, f] = self.mac();
+        format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
     }
 }
 

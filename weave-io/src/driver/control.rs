@@ -62,6 +62,8 @@ pub enum Input {
     LocalAddresses(Vec<IpAddr>),
     /// What the bridge that the port is on tells of its stations.
     Port(Vec<PortChange>),
+    /// The MTU of the device that leads to the peers, bytes of IP.
+    UnderlayMtu(u16),
     /// The user wants something.
     Command(Command),
 }
@@ -146,6 +148,7 @@ impl<P: PacketIo> ControlLoop<P> {
                 self.router.handle_local_addresses(now, addresses);
             }
             Input::Port(changes) => self.router.handle_port_changes(now, &changes),
+            Input::UnderlayMtu(bytes) => self.router.handle_underlay_mtu(now, bytes),
             Input::Command(command) => self.router.handle_command(now, command),
         }
     }

@@ -4,6 +4,7 @@
 //! wakes it. The control plane's runs a tokio runtime of its own: TCP streams, names, files, deadlines. Neither
 //! ever wakes up just to look.
 
+mod bridge;
 mod control;
 mod port;
 mod streams;
@@ -47,6 +48,8 @@ pub struct RunConfig {
     pub state: Option<StateDir>,
     /// Lists the addresses of this host's interfaces. Called at the start and every 30 s, may block.
     pub local_addresses: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+    /// The MTU of the device that leads to the peers, bytes of IP, asked every few seconds; none while it is not known.
+    pub underlay_mtu: Box<dyn Fn() -> Option<u16> + Send + Sync>,
 }
 
 /// Which bridge the frame port is on.
@@ -190,6 +193,7 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         state: config.state,
         bridge: config.bridge,
         local_addresses: config.local_addresses.into(),
+        underlay_mtu: config.underlay_mtu.into(),
     };
     let thread = control.spawn(listener, worker, when_worker_ended, control_ended)?;
     Ok(Running {

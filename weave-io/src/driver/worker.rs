@@ -142,7 +142,10 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
             self.outlet.count_refused(self.forwarder.stats_mut());
             self.shared.stats.store(self.forwarder.stats());
         }
-        let is_busy = frames >= RECEIVE_SLOTS || packets >= RECEIVE_SLOTS;
+        let port = self.outlet.frames.as_ref();
+        let is_busy = frames >= RECEIVE_SLOTS
+            || packets >= RECEIVE_SLOTS
+            || port.is_some_and(FrameIo::has_ready);
         Ok(if is_busy {
             Progress::Busy
         } else {

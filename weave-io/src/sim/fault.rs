@@ -91,6 +91,8 @@ pub enum Fault {
     PowerOff(RouterId),
     /// `restart A`: a machine that is down is up again, with the same identity and a later boot id.
     Restart(RouterId),
+    /// `nat-rebind A`: the NAT box that A is behind forgets its mappings, for all behind it.
+    NatRebind(RouterId),
     /// `loss A B PERMILLE`: each datagram may be lost.
     Loss(RouterId, RouterId, u16),
     /// `bursts A B ENTER LEAVE BAD`: datagrams are lost in bursts; see [`Loss::Bursts`].
@@ -113,7 +115,10 @@ impl Fault {
         match self {
             Self::HealAll => None,
             Self::Partition(group) => group.last().copied(),
-            Self::Crash(router) | Self::PowerOff(router) | Self::Restart(router) => Some(*router),
+            Self::Crash(router)
+            | Self::PowerOff(router)
+            | Self::Restart(router)
+            | Self::NatRebind(router) => Some(*router),
             Self::Cut(a, b)
             | Self::CutOneWay(a, b)
             | Self::Heal(a, b)
@@ -135,17 +140,11 @@ impl fmt::Display for Fault {
             Self::CutOneWay(a, b) => write!(f, "cut-one-way {a} {b}"),
             Self::Heal(a, b) => write!(f, "heal {a} {b}"),
             Self::HealAll => write!(f, "heal-all"),
-            Self::Partition(group) => {
-                write!(f, "partition ")?;
-                for (index, router) in group.iter().enumerate() {
-                    let comma = if index == 0 { "" } else { "," };
-                    write!(f, "{comma}{router}")?;
-                }
-                Ok(())
-            }
+            Self::Partition(group) => write!(f, "partition {}", list(group)),
             Self::Crash(router) => write!(f, "crash {router}"),
             Self::PowerOff(router) => write!(f, "power-off {router}"),
             Self::Restart(router) => write!(f, "restart {router}"),
+            Self::NatRebind(router) => write!(f, "nat-rebind {router}"),
             Self::Loss(a, b, permille) => write!(f, "loss {a} {b} {permille}"),
             Self::Bursts(a, b, [enter, leave, bad]) => {
                 write!(f, "bursts {a} {b} {enter} {leave} {bad}")
@@ -157,6 +156,12 @@ impl fmt::Display for Fault {
             Self::Mtu(a, b, bytes) => write!(f, "mtu {a} {b} {bytes}"),
         }
     }
+}
+
+/// Routers with commas between them.
+pub(super) fn list(routers: &BTreeSet<RouterId>) -> String {
+    let numbers: Vec<String> = routers.iter().map(RouterId::to_string).collect();
+    numbers.join(",")
 }
 
 /// Why a text is no fault.
@@ -204,6 +209,7 @@ impl FromStr for Fault {
             ("crash", &[a]) => Self::Crash(router(a)),
             ("power-off", &[a]) => Self::PowerOff(router(a)),
             ("restart", &[a]) => Self::Restart(router(a)),
+            ("nat-rebind", &[a]) => Self::NatRebind(router(a)),
             ("cut", &[a, b]) => Self::Cut(router(a), router(b)),
             ("cut-one-way", &[a, b]) => Self::CutOneWay(router(a), router(b)),
             ("heal", &[a, b]) => Self::Heal(router(a), router(b)),
@@ -243,6 +249,7 @@ mod tests {
             "crash 4",
             "power-off 4",
             "restart 4",
+            "nat-rebind 4",
             "loss 0 1 100",
             "bursts 0 1 10 300 900",
             "jitter 0 1 5000",

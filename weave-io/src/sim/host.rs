@@ -268,6 +268,21 @@ impl fmt::Debug for Host {
     }
 }
 
+/// Takes "don't fragment" off an IPv4 frame: smoltcp sets it on all, but knows no path MTU discovery (RFC 1191), and
+/// would send what it was told is too big for ever. Such a host has to allow fragments.
+fn allow_fragments(frame: &mut [u8]) {
+    let Some(bytes) = frame.get_mut(ETHERNET_BYTES..) else {
+        return;
+    };
+    if let Ok(mut packet) = Ipv4Packet::new_checked(bytes)
+        && packet.version() == 4
+        && packet.dont_frag()
+    {
+        packet.set_dont_frag(false);
+        packet.fill_checksum();
+    }
+}
+
 fn tcp_socket() -> tcp::Socket<'static> {
     let buffer = || tcp::SocketBuffer::new(vec![0; Host::TCP_BUFFER_BYTES]);
     let mut socket = tcp::Socket::new(buffer(), buffer());
@@ -278,6 +293,9 @@ fn tcp_socket() -> tcp::Socket<'static> {
 fn instant(at: Duration) -> Instant {
     Instant::from_micros(i64::try_from(at.as_micros()).unwrap_or(i64::MAX))
 }
+
+/// Bytes of an Ethernet header.
+const ETHERNET_BYTES: usize = 14;
 
 /// smoltcp's device over two queues.
 #[derive(Debug, Default)]
@@ -303,7 +321,7 @@ impl phy::Device for Device {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         // smoltcp counts the Ethernet header in.
-        capabilities.max_transmission_unit = Host::MTU_BYTES + 14;
+        capabilities.max_transmission_unit = Host::MTU_BYTES + ETHERNET_BYTES;
         capabilities
     }
 }
@@ -322,6 +340,7 @@ impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         let mut frame = vec![0; len];
         let result = write(&mut frame);
+        allow_fragments(&mut frame);
         self.0.push_back(frame);
         result
     }

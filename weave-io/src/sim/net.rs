@@ -3,6 +3,7 @@
 //! Conditions hold per *direction* between two machines, whatever addresses they use. Nothing here knows what
 //! it carries.
 
+mod places;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,10 @@ use std::time::Duration;
 use super::RouterId;
 use super::dice::Dice;
 use super::fault::{Conditions, Fault, Loss};
+use super::nat::{NatId, NatKind};
+use places::Places;
 
+pub(crate) use places::Route;
 pub(crate) use streams::{Machine, StreamContext, StreamEvent, StreamOutput, Streams};
 
 /// The network between the machines of a [`World`](super::World): conditions hold per direction.
@@ -23,7 +27,7 @@ pub struct Net {
     normal: Conditions,
     /// Directions that differ from `normal`, by fault or by [`Net::set_normal_between`].
     directions: BTreeMap<(RouterId, RouterId), Direction>,
-    addresses: BTreeMap<IpAddr, RouterId>,
+    places: Places,
     counters: NetCounters,
 }
 
@@ -42,6 +46,8 @@ pub struct NetCounters {
     pub too_big: u64,
     /// To an address that nobody has.
     pub unreachable: u64,
+    /// Kept out by a NAT box.
+    pub filtered: u64,
     /// Delivered twice.
     pub duplicated: u64,
     /// Overtaken.
@@ -65,19 +71,82 @@ impl Net {
             dice,
             normal,
             directions: BTreeMap::new(),
-            addresses: BTreeMap::new(),
+            places: Places::default(),
             counters: NetCounters::default(),
         }
     }
 
     /// Gives a machine an address.
     pub(crate) fn add_address(&mut self, address: IpAddr, router: RouterId) {
-        self.addresses.insert(address, router);
+        self.places.add(address, router);
     }
 
-    /// The machine that has an address.
+    /// The machine that has an address that all can reach.
     pub fn owner(&self, address: IpAddr) -> Option<RouterId> {
-        self.addresses.get(&address).copied()
+        self.places.owner(address)
+    }
+
+    /// Adds a NAT box.
+    pub(crate) fn add_nat(&mut self, kind: NatKind) -> NatId {
+        let dice = self.dice.fork();
+        self.places.add_nat(kind, dice)
+    }
+
+    /// Puts a machine behind a NAT box, and gives its address there.
+    pub(crate) fn add_behind(&mut self, nat: NatId, router: RouterId) -> IpAddr {
+        self.places.add_behind(nat, router)
+    }
+
+    /// The NAT box that a machine is behind.
+    pub fn nat_of(&self, router: RouterId) -> Option<NatId> {
+        self.places.nat_of(router)
+    }
+
+    /// Whether one of two machines can open a connection to the other, as far as NAT boxes let it.
+    pub fn can_connect(&self, a: RouterId, b: RouterId) -> bool {
+        self.places.can_connect(a, b)
+    }
+
+    /// A NAT box forgets its mappings. Gives the machines behind it.
+    pub(crate) fn flush_nat(&mut self, nat: NatId) -> BTreeSet<RouterId> {
+        self.places.flush(nat)
+    }
+
+    /// Where a datagram from a machine's address `source` goes, and as whose; none where it goes to nobody.
+    pub(crate) fn route(
+        &mut self,
+        now: Duration,
+        router: RouterId,
+        source: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<Route> {
+        self.places.route(now, router, source, remote)
+    }
+
+    /// The machine's own address that a datagram to `local` came to; none, and counted, where a NAT box keeps it
+    /// out.
+    pub(crate) fn arrive(
+        &mut self,
+        now: Duration,
+        to: RouterId,
+        local: SocketAddr,
+        from: SocketAddr,
+    ) -> Option<IpAddr> {
+        let address = self.places.arrive(now, to, local, from);
+        if address.is_none() {
+            self.counters.filtered += 1;
+        }
+        address
+    }
+
+    /// Who answers a TCP connection from a machine's address `source`, and the source that they see.
+    pub(crate) fn connect(
+        &mut self,
+        router: RouterId,
+        source: SocketAddr,
+        remote: SocketAddr,
+    ) -> (Option<RouterId>, SocketAddr) {
+        self.places.connect(router, source, remote)
     }
 
     /// The conditions from one machine to another.
@@ -169,7 +238,7 @@ impl Net {
                 self.change(*a, *b, |way| way.duplicate_permille = *permille)
             }
             Fault::Mtu(a, b, bytes) => self.change(*a, *b, |way| way.mtu_bytes = *bytes),
-            Fault::Crash(_) | Fault::PowerOff(_) | Fault::Restart(_) => {}
+            Fault::Crash(_) | Fault::PowerOff(_) | Fault::Restart(_) | Fault::NatRebind(_) => {}
         }
     }
 

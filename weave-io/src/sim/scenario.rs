@@ -15,6 +15,7 @@ pub use text::ScenarioError;
 use super::RouterId;
 use super::check::Violation;
 use super::fault::{Conditions, Fault};
+use super::nat::{NatId, NatKind};
 use super::world::{HostId, World};
 
 /// A run of a [`World`] as data.
@@ -47,6 +48,8 @@ pub struct Scenario {
     pub routers: usize,
     /// Who is told to connect to whom.
     pub knows: BTreeSet<(RouterId, RouterId)>,
+    /// NAT boxes, with the routers behind each. A router is behind one at most.
+    pub nats: Vec<(BTreeSet<RouterId>, NatKind)>,
     /// Routers with a container; all of these exchange beacons.
     pub hosts: BTreeSet<RouterId>,
     /// Ways that take longer than a local network's, each way, before and after all faults.
@@ -107,8 +110,19 @@ impl Scenario {
     /// Builds the world, without running a step.
     pub fn build(&self) -> World {
         let mut world = World::new(self.seed);
+        let nats: Vec<NatId> = self
+            .nats
+            .iter()
+            .map(|(_, kind)| world.add_nat(*kind))
+            .collect();
         let routers: Vec<RouterId> = (0..self.routers)
-            .map(|number| world.add_router(&format!("r{number}")))
+            .map(|number| {
+                let name = format!("r{number}");
+                match self.nat_of(RouterId(number)) {
+                    Some(index) => world.add_router_behind(&name, nats[index]),
+                    None => world.add_router(&name),
+                }
+            })
             .collect();
         for ((a, b), latency) in &self.latencies {
             world.set_conditions(
@@ -139,6 +153,13 @@ impl Scenario {
             }
         }
         world
+    }
+
+    /// The index of the NAT box that a router is behind.
+    fn nat_of(&self, router: RouterId) -> Option<usize> {
+        self.nats
+            .iter()
+            .position(|(inside, _)| inside.contains(&router))
     }
 
     fn host_at(&self, router: RouterId) -> Option<HostId> {

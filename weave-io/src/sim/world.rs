@@ -17,6 +17,7 @@ use super::dice::Dice;
 use super::fault::{Conditions, Fault};
 use super::host::{Host, TransferState};
 use super::machine::{Machine, PORT};
+use super::nat::{NatId, NatKind};
 use super::net::{Net, StreamEvent, Streams};
 use super::queue::Queue;
 use super::trace::{Trace, TraceKind};
@@ -67,7 +68,8 @@ enum Event {
     /// A datagram reaches a machine.
     Datagram {
         to: RouterId,
-        local: IpAddr,
+        /// Where it was sent to: the machine's own address, or one of its NAT box.
+        local: SocketAddr,
         from: SocketAddr,
         bytes: Vec<u8>,
     },
@@ -184,11 +186,18 @@ impl World {
         for address in addresses {
             self.net.add_address(*address, router);
         }
-        self.machines
-            .push(Machine::new(name, addresses.to_vec(), &mut self.dice));
-        self.start(router);
-        self.changed(FaultKind::Start);
-        router
+        self.add_machine(name, addresses.to_vec())
+    }
+
+    /// Adds a NAT box with nothing behind it yet.
+    pub fn add_nat(&mut self, kind: NatKind) -> NatId {
+        self.net.add_nat(kind)
+    }
+
+    /// Adds a machine behind a NAT box, with a private address, and starts a router on it.
+    pub fn add_router_behind(&mut self, name: &str, nat: NatId) -> RouterId {
+        let address = self.net.add_behind(nat, RouterId(self.machines.len()));
+        self.add_machine(name, vec![address])
     }
 
     /// Adds a container to a router's bridge. `address` is like `10.0.0.1/24`.
@@ -315,6 +324,14 @@ impl World {
                 }
                 self.start(*router);
                 FaultKind::Restart
+            }
+            Fault::NatRebind(router) => {
+                let Some(nat) = self.net.nat_of(*router) else {
+                    return;
+                };
+                let inside = self.net.flush_nat(nat);
+                self.with_streams(|streams, context| streams.sever(context, &inside));
+                FaultKind::OneWay
             }
             Fault::Heal(..) | Fault::HealAll => FaultKind::Heal,
             Fault::CutOneWay(..) => FaultKind::OneWay,
@@ -462,6 +479,15 @@ impl World {
     }
 
     // Private.
+
+    fn add_machine(&mut self, name: &str, addresses: Vec<IpAddr>) -> RouterId {
+        let router = RouterId(self.machines.len());
+        self.machines
+            .push(Machine::new(name, addresses, &mut self.dice));
+        self.start(router);
+        self.changed(FaultKind::Start);
+        router
+    }
 
     fn instant(&self) -> Instant {
         self.base + self.now

@@ -21,8 +21,9 @@ use super::{Action, Event, HALF_OPEN_MAX, HOLD_TIMEOUT, Mesh, STAGE_TIMEOUT};
 use crate::conn::{Conn, ConnId, Session, Stage};
 use crate::error::{DownReason, FailReason};
 use crate::flooding::Flooding;
-use crate::link::{Link, PATH_MTU_BYTES_BASE};
+use crate::link::Link;
 use crate::liveness::Liveness;
+use crate::pmtu::PathMtu;
 use crate::probe::{Probe, ProbeKind};
 use crate::record::RecordKind;
 use crate::wire::{Control, Goodbye, RecordBytes};
@@ -279,7 +280,7 @@ impl Mesh {
                     patient_since: now,
                     held_until: None,
                     digest_at: now,
-                    path_mtu_bytes: PATH_MTU_BYTES_BASE,
+                    path_mtu: PathMtu::new(),
                     seen_as: None,
                     routed_bytes: 0,
                     published_cost: None,

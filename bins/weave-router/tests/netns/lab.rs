@@ -63,7 +63,8 @@ impl Lab {
         lab.nft(
             "table bridge lab {
                 set cuts { type ifname . ifname; }
-                chain forward { type filter hook forward priority 0; iifname . oifname @cuts drop; }
+                chain large { }
+                chain forward { type filter hook forward priority 0; iifname . oifname @cuts drop; jump large; }
             }",
         );
         lab
@@ -115,6 +116,25 @@ impl Lab {
             "delete element bridge lab cuts {{ {} }}",
             pair(from, to)
         ));
+    }
+
+    /// Drops IP packets of more than so many bytes between all hosts, without a word.
+    pub(crate) fn swallow_above(&self, ip_bytes: u32) {
+        self.nft(&format!(
+            "flush chain bridge lab large; add rule bridge lab large meta length > {ip_bytes} drop"
+        ));
+    }
+
+    /// Takes [`Lab::swallow_above`] back.
+    pub(crate) fn swallow_nothing(&self) {
+        self.nft("flush chain bridge lab large");
+    }
+
+    /// Gives a host's device, its wire and the bridge behind an MTU.
+    pub(crate) fn set_mtu(&self, host: &Host, mtu_bytes: u32) {
+        self.wires.set_mtu(host.wire(), mtu_bytes).unwrap();
+        self.wires.set_mtu(BRIDGE, mtu_bytes).unwrap();
+        host.netlink().set_mtu("eth0", mtu_bytes).unwrap();
     }
 
     /// The namespace in which all wires between hosts end.

@@ -11,6 +11,7 @@ mod frames;
 mod input;
 mod lab;
 mod mesh;
+mod mtu;
 mod relay;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
@@ -35,6 +36,9 @@ pub(crate) fn main() -> ExitCode {
         failover::a_silent_cut_under_traffic_is_bridged_within_a_second,
         failover::a_cut_of_one_direction_is_bridged_within_two_seconds,
         failover::a_killed_router_is_back_within_two_seconds,
+        mtu::underlays_of_every_mtu_carry_all_that_containers_send,
+        mtu::a_black_hole_for_large_packets_stalls_tcp_for_less_than_3_s,
+        mtu::a_change_of_the_devices_mtu_stalls_tcp_for_less_than_3_s,
         stop::a_terminated_router_takes_what_it_made_and_leaves_the_rest,
         stop::an_interrupted_router_takes_what_it_made_and_leaves_the_rest,
         input::bad_flags_are_refused_in_a_line_and_change_nothing,

@@ -133,6 +133,7 @@ fn example() -> Status {
             loss: 0.0,
             cost_us: 1250,
             path_mtu_bytes: 1472,
+            path_mtu_state: "found by probes".into(),
             cipher: Some("AES-256-GCM".into()),
         }],
         targets: vec![TargetStatus {

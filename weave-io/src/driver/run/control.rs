@@ -36,6 +36,7 @@ pub(super) struct Control {
     pub(super) state: Option<StateDir>,
     pub(super) bridge: Option<BridgePort>,
     pub(super) local_addresses: Arc<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+    pub(super) underlay_mtu: Arc<dyn Fn() -> Option<u16> + Send + Sync>,
 }
 
 impl Control {
@@ -87,6 +88,7 @@ impl Control {
             state,
             bridge,
             local_addresses,
+            underlay_mtu,
         } = self;
         let noticed = Arc::new(Notify::new());
         let notify = Arc::clone(&noticed);
@@ -94,8 +96,9 @@ impl Control {
         let (inputs, mut from_tasks) = mpsc::channel(INPUTS_MAX);
         tokio::spawn(watch_addresses(local_addresses, inputs.clone()));
         if let Some(bridge) = bridge {
-            watch_bridge(bridge, &inputs);
+            super::bridge::watch(bridge, &inputs);
         }
+        tokio::spawn(watch_underlay_mtu(underlay_mtu, inputs.clone()));
         let mut outside = Outside::new(inputs, state);
         let mut control = control;
         let mut accept_at = Instant::now();
@@ -276,41 +279,26 @@ async fn watch_addresses(
     }
 }
 
-/// Tells the router which stations its bridge has, as it changes.
-#[cfg(feature = "host")]
-fn watch_bridge(bridge: BridgePort, inputs: &mpsc::Sender<Input>) {
-    let inputs = inputs.clone();
-    tokio::spawn(async move {
-        loop {
-            let mut watch = match crate::host::FdbWatch::open(&bridge.bridge, &bridge.port) {
-                Ok(watch) => watch,
-                Err(error) => {
-                    tracing::warn!("stations that leave the bridge are not noticed: {error}");
-                    tokio::time::sleep(WATCH_PAUSE).await;
-                    continue;
-                }
-            };
-            loop {
-                match watch.next().await {
-                    Ok(changes) => {
-                        if inputs.send(Input::Port(changes)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "stations that leave the bridge are not noticed");
-                        break;
-                    }
-                }
+/// Tells the router of the underlay's MTU whenever it changed. What it was at the start, its configuration says.
+async fn watch_underlay_mtu(
+    look: Arc<dyn Fn() -> Option<u16> + Send + Sync>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let mut known = None;
+    loop {
+        let look = Arc::clone(&look);
+        let bytes = tokio::task::spawn_blocking(move || look()).await;
+        if let Ok(Some(bytes)) = bytes
+            && known != Some(bytes)
+        {
+            if inputs.send(Input::UnderlayMtu(bytes)).await.is_err() {
+                return;
             }
-            tokio::time::sleep(WATCH_PAUSE).await;
+            known = Some(bytes);
         }
-    });
+        tokio::time::sleep(UNDERLAY_MTU_INTERVAL).await;
+    }
 }
-
-/// Without netlink there is nobody to ask.
-#[cfg(not(feature = "host"))]
-fn watch_bridge(_bridge: BridgePort, _inputs: &mpsc::Sender<Input>) {}
 
 /// Stores peers as they change: one after the other, and only the newest of those that came meanwhile.
 async fn store_peers(state: Arc<StateDir>, mut newest: watch::Receiver<Vec<SocketAddr>>) {
@@ -354,10 +342,6 @@ fn runtime() -> std::io::Result<Runtime> {
 /// Inputs of streams and helpers that wait: one of each of a few dozen busy neighbours, at most 1 MiB.
 const INPUTS_MAX: usize = 64;
 
-/// The bridge is asked again so long after a failure: it may have been removed, and made anew.
-#[cfg(feature = "host")]
-const WATCH_PAUSE: Duration = Duration::from_secs(10);
-
 /// Accepting rests for so long after a failure.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -372,6 +356,9 @@ const ADDRESSES_MAX: usize = 16;
 
 /// Interfaces are looked at this often.
 const ADDRESSES_INTERVAL: Duration = Duration::from_secs(30);
+/// Between looks at the underlay's MTU, one netlink request each. A smaller one is noticed sooner, by the packets it
+/// swallows; a larger one is worth no hurry.
+const UNDERLAY_MTU_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Blocking calls at once: lookups, each of which may hang for half a minute, a file, the interfaces.
 const BLOCKING_THREADS_MAX: usize = 8;

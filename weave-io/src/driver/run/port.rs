@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use weave_core::FrameIo;
 
-use crate::{MemoryHost, MemoryPort};
+use crate::{Answering, MemoryHost, MemoryPort, Station};
 
 /// A [`FrameIo`] that a worker's thread can wait for.
 pub struct FramePort {
@@ -20,6 +20,8 @@ pub(super) enum WaitFor {
     Descriptor(OwnedFd),
     /// The host's end of a port in memory makes a call.
     Memory(MemoryHost),
+    /// Frames come out of the port only when others went in.
+    Nothing,
 }
 
 impl FramePort {
@@ -33,6 +35,15 @@ impl FramePort {
             io: Box::new(io),
             wait_for: WaitFor::Descriptor(descriptor),
         })
+    }
+
+    /// The port with a station of the router's own beside it; without a port the station alone.
+    pub fn with_station(port: Option<Self>, station: Station) -> Self {
+        let (io, wait_for) = port.map(Self::into_parts).unzip();
+        Self {
+            io: Box::new(Answering::new(io, station)),
+            wait_for: wait_for.unwrap_or(WaitFor::Nothing),
+        }
     }
 
     pub(super) fn into_parts(self) -> (Box<dyn FrameIo + Send>, WaitFor) {

@@ -163,6 +163,7 @@ fn config(number: u8, targets: Vec<Target>) -> RunConfig {
         state: None,
         bridge: None,
         local_addresses: Box::new(Vec::new),
+        underlay_mtu: Box::new(|| None),
     }
 }
 

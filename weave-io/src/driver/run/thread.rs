@@ -53,7 +53,7 @@ impl WorkerThread {
                 host.on_frames(waker(&wake));
                 None
             }
-            None => None,
+            Some(WaitFor::Nothing) | None => None,
         };
         shared.published.on_store(waker(&wake));
 

@@ -258,6 +258,7 @@ fn renumbered(fib: &Fib, version: u64) -> Fib {
         relays: fib.relays.clone(),
         floods: fib.floods.clone(),
         origins: fib.origins.clone(),
+        flood_packet_bytes_max: fib.flood_packet_bytes_max,
         flood_sequence: Arc::clone(&fib.flood_sequence),
     }
 }

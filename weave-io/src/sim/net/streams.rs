@@ -16,7 +16,7 @@
 
 mod connect;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -116,6 +116,8 @@ struct Stream {
     answered: bool,
     /// Somebody listens at the port that was dialled.
     listens: bool,
+    /// The end inside a NAT box that forgot the stream: what it sends comes from a port that nobody knows.
+    severed: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -249,6 +251,33 @@ impl Streams {
         }
     }
 
+    /// A NAT box forgot its mappings; `inside` are the machines behind it. What leaves is answered with a reset,
+    /// since it comes from another port than before, and what would come in is lost.
+    pub(crate) fn sever<E: From<StreamEvent>>(
+        &mut self,
+        context: &mut StreamContext<'_, E>,
+        inside: &BTreeSet<RouterId>,
+    ) {
+        let mut waiting = Vec::new();
+        for (id, stream) in &mut self.streams {
+            let [a, b] = stream
+                .ends
+                .each_ref()
+                .map(|end| inside.contains(&end.router));
+            if a == b {
+                continue;
+            }
+            let end = usize::from(b);
+            stream.severed = Some(end);
+            if !stream.flows[end].chunks.is_empty() {
+                waiting.push((*id, end));
+            }
+        }
+        for (id, end) in waiting {
+            self.start_timer(context, id, end);
+        }
+    }
+
     /// Streams that are open at both ends or at one.
     pub(crate) fn len(&self) -> usize {
         self.streams.len()
@@ -314,9 +343,25 @@ impl Streams {
             return;
         };
         let (from, to) = (stream.ends[flow].router, stream.ends[1 - flow].router);
+        let severed = stream.severed;
         let flow_state = &mut stream.flows[flow];
         if flow_state.timer {
             return; // the retransmission sends them all
+        }
+        if let Some(inside) = severed {
+            let answer = [(from, to), (to, from)].map(|(from, to)| context.net.segment(from, to));
+            if let ([Some(there), Some(back)], true) = (answer, flow == inside) {
+                let at = context.now + there + back;
+                context.schedule(
+                    at,
+                    StreamEvent::Reset {
+                        stream: id,
+                        end: inside,
+                    },
+                );
+            }
+            self.start_timer(context, id, flow);
+            return;
         }
         for chunk in flow_state
             .chunks
@@ -405,6 +450,10 @@ impl Streams {
             }
             Machine::Idle | Machine::Running => {}
         }
+        if stream.severed == Some(1 - flow) {
+            self.start_timer(context, id, flow);
+            return; // the box knows nothing of it
+        }
         let opens = stream.flows[flow]
             .chunks
             .iter()
@@ -425,7 +474,8 @@ impl Streams {
             flow_state.expected += 1;
         }
         let expected = flow_state.expected;
-        let acknowledged = context.net.segment(receiver, sender).is_some();
+        let is_severed = stream.severed.is_some();
+        let acknowledged = !is_severed && context.net.segment(receiver, sender).is_some();
         let mut content = None;
         if acknowledged {
             while let Some(chunk) = flow_state
@@ -511,6 +561,9 @@ impl Streams {
             return;
         };
         let (from, to) = (stream.ends[1 - end].router, stream.ends[end].router);
+        if stream.severed.is_some() {
+            return;
+        }
         if let Some(delay) = context.net.segment(from, to) {
             // Behind what was sent before it.
             let at = stream.flows[1 - end].last_arrival.max(context.now + delay);

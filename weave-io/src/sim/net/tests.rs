@@ -1,4 +1,5 @@
 use super::*;
+use crate::sim::machine::PORT;
 
 const A: RouterId = RouterId(0);
 const B: RouterId = RouterId(1);
@@ -128,6 +129,61 @@ fn a_machine_sends_from_its_address_of_the_right_family() {
         Some("198.18.0.1:1".parse().unwrap())
     );
     assert_eq!(source_address(&own[..1], 1, to), None);
+}
+
+#[test]
+fn who_is_behind_a_nat_box_is_reached_by_whom_it_spoke_to() {
+    let (mut net, addresses) = nat_net();
+    let [a, b, _] = addresses;
+    // Nobody reaches B before it speaks.
+    assert_eq!(net.route(at(0), A, a, outer(7)), None);
+    let out = net.route(at(0), B, b, a).unwrap();
+    assert_eq!(out.to, A);
+    assert_ne!(out.from.ip(), b.ip(), "the box's address");
+    assert_eq!(net.arrive(at(0), A, a, out.from), Some(a.ip()));
+    let back = net.route(at(1), A, a, out.from).unwrap();
+    assert_eq!(back, Route { to: B, from: a });
+    assert_eq!(net.arrive(at(1), B, out.from, a), Some(b.ip()));
+    let stranger = SocketAddr::from(([198, 51, 100, 1], PORT));
+    assert_eq!(net.arrive(at(1), B, out.from, stranger), None);
+    assert_eq!(net.counters().filtered, 1);
+    // A box that forgot what it knew keeps all out.
+    let nat = net.nat_of(B).unwrap();
+    assert_eq!(net.flush_nat(nat), BTreeSet::from([B]));
+    assert_eq!(net.route(at(1), A, a, out.from), None);
+    assert_eq!(net.arrive(at(1), B, out.from, a), None);
+}
+
+#[test]
+fn two_boxes_give_out_the_same_private_addresses() {
+    let (mut net, [a, b, c]) = nat_net();
+    assert_eq!(b, c);
+    assert_eq!(net.route(at(0), B, b, c).unwrap().to, B);
+    assert_eq!(net.route(at(0), C, c, b).unwrap().to, C);
+    assert!(!net.can_connect(B, C) && net.can_connect(A, B));
+    // Outwards only, and not to the box itself.
+    let outer_b = net.route(at(0), B, b, a).unwrap().from;
+    assert_eq!(net.connect(A, a, outer_b).0, None);
+    assert_eq!(net.route(at(0), B, b, outer_b), None);
+    let (to, from) = net.connect(B, b, a);
+    assert_eq!((to, from.ip()), (Some(A), outer_b.ip()));
+}
+
+/// A in the open, B and C each behind a masquerading box of its own.
+fn nat_net() -> (Net, [SocketAddr; 3]) {
+    let mut net = net();
+    let a = IpAddr::from([198, 18, 0, 1]);
+    net.add_address(a, A);
+    let [b, c] = [B, C].map(|router| {
+        let nat = net.add_nat(NatKind::MASQUERADE);
+        net.add_behind(nat, router)
+    });
+    (net, [a, b, c].map(|ip| SocketAddr::new(ip, PORT)))
+}
+
+/// A port of the first box.
+fn outer(port: u16) -> SocketAddr {
+    SocketAddr::from(([198, 19, 128, 1], port))
 }
 
 fn net() -> Net {

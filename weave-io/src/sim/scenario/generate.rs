@@ -8,8 +8,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::{Scenario, Step};
-use crate::sim::RouterId;
 use crate::sim::fault::Fault;
+use crate::sim::{NatBehaviour, NatKind, RouterId};
 
 /// Routers of the scenarios from [`Scenario::from_seed`].
 const ROUTERS_MAX: usize = 12;
@@ -55,6 +55,10 @@ pub fn scenarios(routers_max: usize) -> impl Strategy<Value = Scenario> {
             3 => Just((0..routers).map(RouterId).collect::<BTreeSet<_>>()),
             1 => proptest::collection::btree_set((0..routers).prop_map(RouterId), 2..=routers),
         ];
+        let nats = prop_oneof![
+            1 => Just(Vec::new()),
+            1 => nats(routers),
+        ];
         let latencies = prop_oneof![
             3 => Just(BTreeMap::new()),
             1 => proptest::collection::btree_map(pairs(routers), micros(500, 20_000), 0..=routers),
@@ -71,17 +75,19 @@ pub fn scenarios(routers_max: usize) -> impl Strategy<Value = Scenario> {
             Just((routers, seed)),
             trees,
             more,
-            hosts,
+            (nats, hosts),
             latencies,
             transfers,
             faults,
         )
             .prop_map(
-                |((routers, seed), trees, more, hosts, latencies, transfers, faults)| {
+                |((routers, seed), trees, more, (nats, hosts), latencies, transfers, faults)| {
                     // A tree, so that everybody hears of everybody, and some more.
                     let tree = trees.iter().enumerate().map(|(index, parent)| {
-                        (RouterId(index + 1), RouterId(parent.index(index + 1)))
+                        let (a, b) = (RouterId(index + 1), RouterId(parent.index(index + 1)));
+                        dialable(&nats, a, b)
                     });
+                    let tree: BTreeSet<_> = tree.collect();
                     let more = more
                         .into_iter()
                         .filter(|(a, b)| a != b)
@@ -100,7 +106,8 @@ pub fn scenarios(routers_max: usize) -> impl Strategy<Value = Scenario> {
                     Scenario {
                         seed,
                         routers,
-                        knows: tree.chain(more).collect(),
+                        knows: tree.into_iter().chain(more).collect(),
+                        nats,
                         hosts,
                         latencies,
                         steps,
@@ -108,6 +115,47 @@ pub fn scenarios(routers_max: usize) -> impl Strategy<Value = Scenario> {
                 },
             )
     })
+}
+
+/// One or two NAT boxes, with any of so many routers behind them but the first: somebody has to be reachable.
+fn nats(routers: usize) -> impl Strategy<Value = Vec<(BTreeSet<RouterId>, NatKind)>> {
+    let behaviour = || prop::sample::select(NatBehaviour::ALL.to_vec());
+    let timeout = prop_oneof![2 => Just(NatKind::TIMEOUT), 1 => millis(5_000, 30_000)];
+    let kind =
+        (behaviour(), behaviour(), timeout).prop_map(|(mapping, filtering, timeout)| NatKind {
+            mapping,
+            filtering,
+            timeout,
+        });
+    let places = proptest::collection::vec(0..4_usize, routers - 1);
+    (places, [kind.clone(), kind]).prop_map(|(places, kinds)| {
+        let behind = |nat: usize| {
+            let inside = places
+                .iter()
+                .enumerate()
+                .filter(|(_, place)| **place == nat);
+            inside.map(|(index, _)| RouterId(index + 1)).collect()
+        };
+        let nats = kinds.into_iter().enumerate();
+        nats.map(|(nat, kind)| (behind(nat), kind))
+            .filter(|(inside, _): &(BTreeSet<RouterId>, NatKind)| !inside.is_empty())
+            .collect()
+    })
+}
+
+/// Who dials whom of two: from inside a NAT box outwards, and where both are inside different ones, the first router.
+fn dialable(
+    nats: &[(BTreeSet<RouterId>, NatKind)],
+    a: RouterId,
+    b: RouterId,
+) -> (RouterId, RouterId) {
+    let of = |router| nats.iter().position(|(inside, _)| inside.contains(&router));
+    match (of(a), of(b)) {
+        (_, None) => (a, b),
+        (None, Some(_)) => (b, a),
+        (Some(nat), Some(other)) if nat == other => (a, b),
+        (Some(_), Some(_)) => (a, RouterId(0)),
+    }
 }
 
 /// Something between so many routers breaks, or is put right again, about as often.
@@ -125,7 +173,8 @@ fn breakage(routers: usize) -> impl Strategy<Value = Fault> {
         2 => group.prop_map(Fault::Partition),
         3 => router.clone().prop_map(Fault::Crash),
         1 => router.clone().prop_map(Fault::PowerOff),
-        4 => router.prop_map(Fault::Restart),
+        4 => router.clone().prop_map(Fault::Restart),
+        2 => router.prop_map(Fault::NatRebind),
     ]
 }
 

@@ -2,8 +2,8 @@
 
 use super::{Failure, Scenario, Step, run};
 
-/// A smaller scenario that fails the same way, found within so many runs: steps, transfers, containers, links
-/// between strangers, and routers at the end are left out one by one as long as the checker still objects.
+/// A smaller scenario that fails the same way, found within so many runs: steps, transfers, containers, NAT
+/// boxes, and routers at the end are left out one by one as long as the checker still objects.
 ///
 /// For failures of [`Scenario::from_seed`]; proptest shrinks its own.
 pub fn shrink(failure: Box<Failure>, runs_max: usize) -> Box<Failure> {
@@ -53,6 +53,10 @@ fn candidate(scenario: &Scenario, index: usize) -> Option<Scenario> {
         smaller.routers = last;
         smaller.knows.retain(|(a, b)| a.0 < last && b.0 < last);
         smaller.hosts.retain(|host| host.0 < last);
+        for (inside, _) in &mut smaller.nats {
+            inside.retain(|router| router.0 < last);
+        }
+        smaller.nats.retain(|(inside, _)| !inside.is_empty());
         smaller
             .latencies
             .retain(|(a, b), _| a.0 < last && b.0 < last);
@@ -64,6 +68,11 @@ fn candidate(scenario: &Scenario, index: usize) -> Option<Scenario> {
         return Some(smaller);
     }
     let index = index - scenario.hosts.len();
+    if index < scenario.nats.len() {
+        smaller.nats.remove(index);
+        return Some(smaller);
+    }
+    let index = index - scenario.nats.len();
     let pair = scenario.latencies.keys().nth(index)?;
     smaller.latencies.remove(pair);
     Some(smaller)

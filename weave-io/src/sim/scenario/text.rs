@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Scenario, Step};
-use crate::sim::RouterId;
+use crate::sim::fault::list;
+use crate::sim::{NatKind, RouterId};
 
 /// Routers of a scenario that is read: more than anybody waits for.
 const ROUTERS_MAX: usize = 10_000;
@@ -20,6 +21,9 @@ impl fmt::Display for Scenario {
         }
         for ((a, b), latency) in &self.latencies {
             writeln!(f, "latency {a} {b} {}", latency.as_micros())?;
+        }
+        for (inside, kind) in &self.nats {
+            writeln!(f, "nat {} {kind}", list(inside))?;
         }
         if !self.hosts.is_empty() {
             write!(f, "hosts")?;
@@ -61,6 +65,7 @@ impl FromStr for Scenario {
             seed: 0,
             routers: 0,
             knows: BTreeSet::new(),
+            nats: Vec::new(),
             hosts: BTreeSet::new(),
             latencies: BTreeMap::new(),
             steps: Vec::new(),
@@ -100,6 +105,11 @@ impl Scenario {
                 .push((Duration::from_millis(delay), step.parse()?));
             return Ok(());
         }
+        if word == "nat" {
+            let nat = self.read_nat(rest)?;
+            self.nats.push(nat);
+            return Ok(());
+        }
         let numbers: Vec<u64> = rest
             .split_whitespace()
             .map(str::parse)
@@ -136,6 +146,35 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// `A,B,.. MAPPING FILTERING MILLISECONDS`, the last may be missing.
+    fn read_nat(&self, rest: &str) -> Result<(BTreeSet<RouterId>, NatKind), String> {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let (inside, mapping, filtering, timeout) = match words[..] {
+            [inside, mapping, filtering] => (inside, mapping, filtering, NatKind::TIMEOUT),
+            [inside, mapping, filtering, ms] => {
+                let ms = ms
+                    .parse()
+                    .map_err(|_| format!("`{ms}` is no number of milliseconds"))?;
+                (inside, mapping, filtering, Duration::from_millis(ms))
+            }
+            _ => return Err("`nat` needs routers, mapping and filtering".to_owned()),
+        };
+        let mut routers = BTreeSet::new();
+        for word in inside.split(',') {
+            let number = word.parse().map_err(|_| format!("`{word}` is no router"))?;
+            let router = self.known(RouterId(number))?;
+            if self.nat_of(router).is_some() || !routers.insert(router) {
+                return Err(format!("router {router} is behind two NAT boxes"));
+            }
+        }
+        let kind = NatKind {
+            mapping: mapping.parse()?,
+            filtering: filtering.parse()?,
+            timeout,
+        };
+        Ok((routers, kind))
     }
 
     fn known(&self, router: RouterId) -> Result<RouterId, String> {
@@ -207,6 +246,13 @@ mod tests {
             ("routers 2\nafter 1 explode\n", 2),
             ("routers 2\nafter 1 transfer a b c\n", 2),
             ("routers 99999999\n", 1),
+            ("routers 2\nnat 1 symmetric symmetric\n", 2),
+            ("routers 2\nnat 1\n", 2),
+            ("routers 2\nnat 2 address-dependent address-dependent\n", 2),
+            (
+                "routers 2\nnat 1,1 address-dependent address-dependent\n",
+                2,
+            ),
         ] {
             let error = text.parse::<Scenario>().unwrap_err();
             assert_eq!(error.line, line, "{text}: {error}");

@@ -1,6 +1,6 @@
 //! The loop: takes the next event, gives it to whom it is for, and puts what comes out of that into the queue.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use smoltcp::wire::EthernetFrame;
@@ -12,7 +12,7 @@ use crate::sim::RouterId;
 use crate::sim::check::{Checker, Sent, shows};
 use crate::sim::host::Beacon;
 use crate::sim::machine::PORT;
-use crate::sim::net::{StreamContext, StreamOutput, Streams, source_address};
+use crate::sim::net::{Route, StreamContext, StreamOutput, Streams, source_address};
 use crate::sim::trace::TraceKind;
 use crate::{Input, Turn};
 
@@ -157,8 +157,11 @@ impl World {
         self.settle(router, turns);
     }
 
-    fn receive(&mut self, to: RouterId, local: IpAddr, from: std::net::SocketAddr, bytes: Vec<u8>) {
+    fn receive(&mut self, to: RouterId, local: SocketAddr, from: SocketAddr, bytes: Vec<u8>) {
         let now = self.instant();
+        let Some(local) = self.net.arrive(self.now, to, local, from) else {
+            return;
+        };
         self.trace
             .record(self.now, TraceKind::Datagram, to.0, &bytes);
         let Some(process) = &mut self.machines[to.0].process else {
@@ -308,19 +311,16 @@ impl World {
                 format!("a payload is readable in a datagram from router {router} to {remote}");
             self.violate(Checker::Clear, sentence);
         }
-        let to = self
-            .net
-            .owner(remote.ip())
-            .filter(|_| remote.port() == PORT);
+        let route = self.net.route(self.now, router, from, remote);
         for bytes in run.bytes.chunks(run.meta.segment_bytes.max(1)) {
-            let Some(to) = to else {
+            let Some(Route { to, from }) = route else {
                 self.net.count_unreachable();
                 continue;
             };
             let arrivals = self.net.datagram(self.now, router, to, bytes.len());
             for at in arrivals.into_iter().flatten() {
-                let local = remote.ip();
                 let bytes = bytes.to_vec();
+                let local = remote;
                 self.queue.schedule(
                     at,
                     Event::Datagram {
@@ -391,7 +391,7 @@ impl World {
                 Action::Dial { conn, remote } => {
                     let source = source_address(&self.machines[router.0].addresses, 0, remote)
                         .unwrap_or(remote);
-                    let to = self.net.owner(remote.ip());
+                    let (to, source) = self.net.connect(router, source, remote);
                     // Nothing but routers listens, and those at one port.
                     self.with_streams(|streams, context| {
                         streams.dial(
@@ -473,7 +473,7 @@ impl World {
     }
 
     /// Names are those of routers.
-    fn resolve(&self, target: &weave_mesh::Target) -> Result<Vec<std::net::SocketAddr>, String> {
+    fn resolve(&self, target: &weave_mesh::Target) -> Result<Vec<SocketAddr>, String> {
         if let Some(address) = target.socket() {
             return Ok(vec![address]);
         }
@@ -485,7 +485,7 @@ impl World {
             Some(machine) => Ok(machine
                 .addresses
                 .iter()
-                .map(|ip| std::net::SocketAddr::new(*ip, target.port()))
+                .map(|ip| SocketAddr::new(*ip, target.port()))
                 .collect()),
             None => Err("no such name".to_owned()),
         }

@@ -101,10 +101,7 @@ fn a_forged_packet_among_the_honest_is_found() {
     let mut pair = Pair::new();
     pair.world.run_for(seconds(2));
     let to = pair.routers[1];
-    let (local, from) = (
-        pair.world.address(to).ip(),
-        pair.world.address(pair.routers[0]),
-    );
+    let (local, from) = (pair.world.address(to), pair.world.address(pair.routers[0]));
     pair.world.queue.schedule(
         pair.world.now,
         Event::Datagram {

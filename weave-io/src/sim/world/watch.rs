@@ -21,7 +21,7 @@ const DISHONEST: [DropReason; 4] = [
     DropReason::PacketMalformed,
     DropReason::NotGenuine,
     DropReason::BodyMalformed,
-    DropReason::PieceUnsupported,
+    DropReason::PieceRefused,
 ];
 
 impl World {
@@ -111,9 +111,10 @@ impl World {
         for (index, a) in running.iter().enumerate() {
             for b in &running[index + 1..] {
                 let ways = [self.net.conditions(*a, *b), self.net.conditions(*b, *a)];
-                if ways
-                    .iter()
-                    .all(|way| !way.cut && !way.is_lossy() && way.mtu_bytes >= super::MTU_BYTES_MIN)
+                if self.net.can_connect(*a, *b)
+                    && ways.iter().all(|way| {
+                        !way.cut && !way.is_lossy() && way.mtu_bytes >= super::MTU_BYTES_MIN
+                    })
                 {
                     edges.insert((a.0, b.0));
                 }

@@ -124,7 +124,7 @@ impl Shared {
     }
 
     fn receive(&self, socket: &Socket, echo: &Echo, until: Instant) {
-        let mut bytes = [0; 2048];
+        let mut bytes = [0; 8192];
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -40,6 +40,7 @@ impl Streams {
                 flows: [Flow::default(), Flow::default()],
                 answered: false,
                 listens,
+                severed: None,
             },
         );
         self.by_conn.insert((router, conn), (id, 0));
@@ -77,6 +78,9 @@ impl Streams {
         let Some(stream) = self.streams.get(&id) else {
             return;
         };
+        if stream.severed.is_some() {
+            return; // the answer finds no mapping
+        }
         let listener = stream.ends[1].router;
         let accepted = match (context.machine)(listener) {
             Machine::Silent => return,

@@ -139,6 +139,21 @@ fn a_crash_resets_and_a_power_cut_does_not() {
 }
 
 #[test]
+fn a_nat_box_that_forgets_a_stream_resets_who_is_inside_and_silences_the_other() {
+    let mut pair = Pair::connected();
+    pair.act(|streams, context| streams.sever(context, &BTreeSet::from([A])));
+    pair.run(ms(10_000));
+    assert!(pair.news().is_empty(), "who says nothing notices nothing");
+    pair.write(A, "from an unknown port");
+    pair.write(B, "to nobody");
+    pair.run(ms(100));
+    assert_eq!(pair.news(), ["A closed: the connection was reset"]);
+    pair.run(ms(5_000));
+    assert_eq!(pair.news(), ["B closed: timed out"]);
+    assert_eq!(pair.streams.len(), 0);
+}
+
+#[test]
 fn too_much_unsent_ends_a_stream() {
     let mut pair = Pair::connected();
     pair.net.apply(&Fault::Cut(A, B), 2);
