@@ -33,6 +33,7 @@ mod checksum;
 mod egress;
 mod flood;
 mod ingress;
+mod loops;
 mod not_here;
 mod pieces;
 mod police;
@@ -128,6 +129,7 @@ pub struct Forwarder {
     waiting: waiting::Waiting,
     floods: flood::Floods,
     port_police: Police,
+    loop_police: loops::LoopPolice,
     limits: Limits,
     told: not_here::Told,
     oversize: Oversize,
@@ -160,6 +162,7 @@ impl Forwarder {
             waiting: waiting::Waiting::default(),
             floods: flood::Floods::new(config.epoch),
             port_police: Police::new(config.epoch),
+            loop_police: loops::LoopPolice::new(config.epoch),
             limits: Limits::default(),
             told: not_here::Told::default(),
             oversize: Oversize {
@@ -193,6 +196,7 @@ impl Forwarder {
             &mut self.ingress,
             &mut self.waiting,
             &mut self.port_police,
+            &mut self.loop_police,
             rx,
         )
     }

@@ -54,6 +54,7 @@ mod fib;
 mod forward;
 mod frame;
 mod io;
+mod loop_frame;
 mod mac_table;
 mod notice;
 mod packet;
@@ -71,6 +72,7 @@ pub use io::{
     Ecn, FrameCaps, FrameIo, FrameMeta, Offload, PacketCaps, PacketIo, PacketMeta, PartialChecksum,
     SegmentKind, Segments,
 };
+pub use loop_frame::LoopFrame;
 pub use mac_table::{Learned, MacEntry, MacTable};
 pub use notice::{Notice, Notices, PortChange};
 pub use packet::{
@@ -81,7 +83,8 @@ pub use packet::{
 };
 pub use router::{
     Action, Command, Config, ConnectionStatus, Event, FindError, Level, MacStatus, OtherPath,
-    PeerStatus, RouteStatus, Router, RouterWake, Status, TargetStatus, Trace, TraceHop, Verdict,
+    PeerStatus, RouteStatus, Router, RouterWake, SegmentStatus, Status, TargetStatus, Trace,
+    TraceHop, Verdict,
 };
 pub use routes::{PathNode, PathTree};
 pub use site::Site;

@@ -59,6 +59,8 @@ pub enum Notice {
         /// Where it was seen, which is not believed.
         seen: Site,
     },
+    /// A loop frame of this network came in at the port; whether it is genuine is not known yet.
+    LoopFrame(Box<crate::LoopFrame>),
     /// The other edge router sent a note in its tunnel.
     Note {
         /// Who sent it.

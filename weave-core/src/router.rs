@@ -9,6 +9,7 @@ mod departures;
 mod find;
 mod history;
 mod keys;
+mod loops;
 mod paths;
 mod sites;
 mod snapshot;
@@ -32,7 +33,8 @@ pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
 pub use find::FindError;
 pub use status::{
-    ConnectionStatus, MacStatus, PeerStatus, RouteStatus, Status, TargetStatus, Verdict,
+    ConnectionStatus, MacStatus, PeerStatus, RouteStatus, SegmentStatus, Status, TargetStatus,
+    Verdict,
 };
 pub use trace::{OtherPath, Trace, TraceHop};
 
@@ -44,6 +46,7 @@ use crate::topology::Topology;
 use crate::{MacTable, Notice, PortChange, Site};
 use departures::Departures;
 use history::History;
+use loops::Loops;
 use sites::Sites;
 use tunnels::Tunnels;
 
@@ -71,6 +74,8 @@ pub struct Router {
     tunnels: Tunnels,
     sites: Sites,
     departures: Departures,
+    loops: Loops,
+    verifier: Arc<dyn Verifier>,
     heard: BTreeMap<PeerId, Arc<Heard>>,
     topology: Topology,
     tree: PathTree,
@@ -135,7 +140,7 @@ impl Router {
             now,
             unix_time,
             boot_id,
-            verifier,
+            Arc::clone(&verifier),
         );
         mesh.handle_underlay_mtu(now, config.underlay_mtu_bytes);
         let tunnels = Tunnels::new(
@@ -154,6 +159,8 @@ impl Router {
             tunnels,
             sites: Sites::default(),
             departures: Departures::default(),
+            loops: Loops::default(),
+            verifier: Arc::clone(&verifier),
             heard: BTreeMap::new(),
             topology: Topology::default(),
             tree: PathTree::new(&Topology::default(), 0),
@@ -175,6 +182,7 @@ impl Router {
             .timers
             .set(Timer::Housekeeping, Some(now + HOUSEKEEPING_INTERVAL));
         router.timers.set(Timer::Routes, Some(now));
+        router.start_loop_frames(now);
         router.drain_mesh(now);
         router
     }
@@ -249,7 +257,11 @@ impl Router {
                     to: self.site_name(to),
                 };
                 self.push_event(event);
+                if from.is_local() || to.is_local() {
+                    self.send_loop_frame_soon(now);
+                }
             }
+            Notice::LoopFrame(frame) => self.handle_loop_frame(now, &frame),
             Notice::MacDamped { mac, at, seen } => {
                 let event = Event::MacDamped {
                     mac,
@@ -272,13 +284,15 @@ impl Router {
     pub fn handle_port_changes(&mut self, now: Instant, changes: &[PortChange]) {
         for change in changes {
             match change {
-                PortChange::Here(mac) => {
+                // What a port that is kept shut sees may be anywhere.
+                PortChange::Here(mac) if !self.is_port_blocked() => {
                     self.macs.learn(now, *mac, Site::LOCAL);
                 }
+                PortChange::Here(_) => {}
                 PortChange::Gone(mac) => {
                     self.macs.forget_at(*mac, Site::LOCAL);
                 }
-                PortChange::Joined => {}
+                PortChange::Joined => self.send_loop_frame_soon(now),
             }
         }
         self.drain_mesh(now);
@@ -339,6 +353,9 @@ impl Router {
         }
         if self.timers.take_due(Timer::StorePeers, now) {
             self.store_peers();
+        }
+        if self.timers.take_due(Timer::Loops, now) {
+            self.handle_loop_timer(now);
         }
         if self.timers.take_due(Timer::Departures, now) {
             self.purge_departed(now);
@@ -557,6 +574,7 @@ impl Router {
             }
             self.tunnels.forget(&peer);
             self.departures.forget(&peer);
+            self.loops.forget(&peer);
             self.heard.remove(&peer);
             self.fib_is_stale = true;
         }

@@ -69,10 +69,18 @@ drop_reasons! {
     Congested = "congested",
     /// The tunnel's counter is used up and the next epoch does not stand yet.
     CounterExhausted = "counter_exhausted",
+    /// Between the port and the mesh, while another router carries the segment's floods; or from a router on the same
+    /// segment.
+    SharedSegment = "shared_segment",
+    /// A loop frame beyond those that are looked at.
+    LoopFramePoliced = "loop_frame_policed",
     /// The port took no more frames.
     PortFull = "port_full",
     /// The socket took no more packets.
     SocketFull = "socket_full",
+    /// From the control plane, for the data plane: packets that came by TCP, or frames of its own, found their
+    /// queue full.
+    InboxFull = "inbox_full",
     /// The port's device refused a frame: malformed, or it is down.
     PortRefused = "port_refused",
     /// The network refused a packet: unreachable, larger than the device takes, forbidden.
@@ -114,6 +122,8 @@ pub struct ForwardStats {
     pub not_here_sent: u64,
     /// MAC addresses that other routers said are not theirs, and that were forgotten.
     pub not_here_obeyed: u64,
+    /// Loop frames of this network at the port, genuine or not.
+    pub loop_frames_in: u64,
     /// Frames cut into pieces, once for each way that they took.
     pub frames_cut: u64,
     /// Frames put together from pieces.
@@ -143,6 +153,7 @@ impl ForwardStats {
             macs_damped: 0,
             not_here_sent: 0,
             not_here_obeyed: 0,
+            loop_frames_in: 0,
             frames_cut: 0,
             frames_joined: 0,
             too_big_told: 0,
@@ -201,6 +212,9 @@ pub struct Traffic {
     /// What became of MAC addresses, by name; what never happened is left out.
     #[serde(default)]
     pub macs: std::collections::BTreeMap<String, u64>,
+    /// Loop frames that came in at the port, genuine or not.
+    #[serde(default)]
+    pub loop_frames_in: u64,
     /// Frames cut into pieces.
     #[serde(default)]
     pub frames_cut: u64,
@@ -226,6 +240,7 @@ impl From<&ForwardStats> for Traffic {
             packets_out: stats.packets_out,
             packet_bytes_out: stats.packet_bytes_out,
             packets_relayed: stats.packets_relayed,
+            loop_frames_in: stats.loop_frames_in,
             macs: [
                 ("not_learned", stats.macs_not_learned),
                 ("moved", stats.macs_moved),

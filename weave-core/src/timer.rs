@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     StorePeers,
     /// MAC addresses of a router that no route leads to are forgotten.
     Departures,
+    /// A loop frame is due, or a router was not heard at the port for long.
+    Loops,
 }
 
 /// The table.
@@ -25,12 +27,13 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    const ALL: [Timer; 5] = [
+    const ALL: [Timer; 6] = [
         Timer::Routes,
         Timer::Tunnels,
         Timer::Housekeeping,
         Timer::StorePeers,
         Timer::Departures,
+        Timer::Loops,
     ];
 
     /// Sets a timer, whatever it was.

@@ -60,7 +60,7 @@ pub use driver::run::{
 };
 #[cfg(any(feature = "driver", feature = "sim"))]
 pub use driver::{
-    ControlLoop, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,
+    ControlLoop, Inbox, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,
     WorkerError,
 };
 pub use memory::{

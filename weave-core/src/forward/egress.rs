@@ -475,11 +475,22 @@ fn deliver_frame(
     ecn: Ecn,
     is_flood: bool,
 ) {
+    let fib = turn.view.fib;
+    let is_there_already = site.is_some_and(|site| fib.mates.contains(&site));
+    if turn.config.has_port && (is_there_already || fib.port_is_blocked && is_flood) {
+        turn.count_drop(DropReason::SharedSegment);
+    }
+    if is_there_already {
+        return;
+    }
     if let (Some(site), Some(view)) = (site, FrameView::new_checked(entry.bytes)) {
         turn.learn(view, site);
         if !is_flood {
             not_here::tell(turn, view.destination(), site);
         }
+    }
+    if is_flood && fib.port_is_blocked {
+        return;
     }
     if turn.config.has_port || !is_flood {
         write_frame(turn, entry, ecn);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use smoltcp::wire::IpProtocol;
 
+use super::loops::{self, LoopPolice};
 use super::police::Police;
 use super::run::PushError;
 use super::segment::Cut;
@@ -78,6 +79,7 @@ pub(super) fn handle(
     cursor: &mut Cursor,
     waiting: &mut Waiting,
     police: &mut Police,
+    loop_police: &mut LoopPolice,
     rx: &mut Batch<FrameMeta>,
 ) -> Progress {
     while let Some((buffer, meta)) = rx.front_mut() {
@@ -85,6 +87,10 @@ pub(super) fn handle(
         if cursor.begun.is_none() {
             turn.stats.frames_in += 1;
             turn.stats.frame_bytes_in += frame.len() as u64;
+            if loops::take(turn, loop_police, frame) {
+                rx.pop();
+                continue;
+            }
             match begin(turn, police, frame, &meta.offload) {
                 Ok(begun) => cursor.begun = Some(begun),
                 Err(reason) => turn.count_drop(reason),
@@ -229,10 +235,19 @@ fn begin(
         return Err(DropReason::LinkLocal);
     }
     let discovery = view.is_discovery();
+    let (fib, macs) = (turn.view.fib, turn.view.macs);
+    if fib.port_is_blocked {
+        // Whoever sent it may be anywhere on the segment; what is known to live beyond the mesh may go there, for
+        // the bridge sends it to one of the segment's ports only.
+        let beyond = |site: &Site| !site.is_local() && !fib.mates.contains(site);
+        let site = macs.lookup(destination).filter(beyond);
+        let site = site.ok_or(DropReason::SharedSegment)?;
+        return Ok((Goal::Unicast(site), Job::new(frame, offload)?));
+    }
     turn.learn(view, Site::LOCAL);
 
-    let macs = turn.view.macs;
     let site = match macs.lookup(destination) {
+        Some(site) if fib.mates.contains(&site) => return Err(DropReason::SharedSegment),
         Some(Site::LOCAL) => {
             let silent = macs
                 .last_seen(destination)
@@ -254,7 +269,6 @@ fn begin(
     }
     turn.stats.floods_started += 1;
     // A flood is one packet, so each segment is a flood of its own, and each piece of it.
-    let fib = turn.view.fib;
     let packet_bytes_max = fib.flood_packet_bytes_max;
     let entry_bytes_max = packet_bytes_max.saturating_sub(PACKET_OVERHEAD_BYTES);
     let pieces =

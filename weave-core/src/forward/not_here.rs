@@ -63,11 +63,12 @@ impl Told {
 /// Tells `site`, which sent a frame for `mac`, that it does not live here, if that is so. Where there is no room in
 /// the output, or no way back, nothing is said: the next frame is as good.
 pub(super) fn tell(turn: &mut Turn<'_, '_>, mac: EthernetAddress, site: Site) {
-    let macs = turn.view.macs;
-    if !mac.is_unicast() || macs.lookup(mac) == Some(Site::LOCAL) {
+    let (fib, macs) = (turn.view.fib, turn.view.macs);
+    let is_held = macs.lookup(mac) == Some(Site::LOCAL) && !fib.port_is_blocked;
+    if !mac.is_unicast() || is_held {
         return;
     }
-    let Ok((sealing, _)) = ingress::sealing_to(turn.view.fib, site, Ecn::NotEct) else {
+    let Ok((sealing, _)) = ingress::sealing_to(fib, site, Ecn::NotEct) else {
         return;
     };
     if turn.packets.is_full() {

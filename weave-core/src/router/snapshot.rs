@@ -43,6 +43,8 @@ impl Router {
         }
 
         self.add_sites(&mut fib, &indexes);
+        (fib.mates, fib.port_is_blocked) = self.update_segment();
+        fib.loop_network = Some(self.config.mesh.network);
         for (peer, keys) in self.tunnels.opening() {
             let Some(site) = self.sites.site(&peer) else {
                 continue;

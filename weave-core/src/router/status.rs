@@ -48,6 +48,9 @@ pub struct Status {
     pub targets: Vec<TargetStatus>,
     /// MAC addresses learned, by address.
     pub macs: Vec<MacStatus>,
+    /// Other routers whose ports are on one segment with this one's: bridges are joined outside of the mesh.
+    #[serde(default)]
+    pub segment: Vec<SegmentStatus>,
     /// Routes to every other router.
     pub routes: Vec<RouteStatus>,
     /// Frames, packets, and drops by reason.
@@ -141,6 +144,18 @@ pub struct MacStatus {
     pub damped: bool,
 }
 
+/// A router whose port is on one segment with this one's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentStatus {
+    /// Its name.
+    pub name: String,
+    /// Its identity: 64 hex digits.
+    pub peer_id: String,
+    /// The mesh leads there as well, so that there is a loop: of all routers on the segment, the one with the
+    /// smallest identity carries its floods.
+    pub reachable: bool,
+}
+
 /// The route to one router.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RouteStatus {
@@ -192,6 +207,7 @@ impl Router {
             connections: self.connection_statuses(),
             targets: self.target_statuses(now),
             macs: self.mac_statuses(now),
+            segment: self.segment_statuses(),
             routes: self.route_statuses(),
             traffic,
             refusals: self.refusal_counts(),
@@ -383,6 +399,7 @@ impl Router {
         let open = "no password: anyone who reaches the port can join this network".to_owned();
         std::iter::once(open)
             .chain(doubled)
+            .chain(self.segment_warnings(now))
             .chain(self.damped_warning(now))
             .collect()
     }
@@ -523,6 +540,7 @@ mod tests {
             connections: vec![],
             targets: vec![],
             macs: vec![],
+            segment: vec![],
             routes: vec![],
             traffic: Traffic::default(),
             refusals: Default::default(),

@@ -10,7 +10,7 @@ use weave_core::{
 };
 use weave_mesh::{CloseReason, ConnId, Target};
 
-use super::{NoticeQueue, Published, Shared, SharedStats};
+use super::{Inbox, NoticeQueue, Published, Shared, SharedStats};
 
 /// Runs a [`Router`]: feeds it inputs and the workers' notices, publishes its snapshots, sends its packets, and
 /// hands on the rest of what it wants.
@@ -21,6 +21,7 @@ pub struct ControlLoop<P> {
     packets_out: Batch<PacketMeta>,
     published: Arc<Published>,
     notices: Arc<NoticeQueue>,
+    inbox: Arc<Inbox>,
     stats: Arc<SharedStats>,
     taken: Vec<Notice>,
 }
@@ -88,6 +89,7 @@ impl<P: PacketIo> ControlLoop<P> {
             packets_out: Batch::new(SEND_SLOTS, BUFFER_BYTES),
             published: Arc::clone(&shared.published),
             notices: Arc::clone(&shared.notices),
+            inbox: Arc::clone(&shared.inbox),
             stats: Arc::clone(&shared.stats),
             taken: Vec::new(),
         }
@@ -158,6 +160,8 @@ impl<P: PacketIo> ControlLoop<P> {
         while let Some(action) = self.router.poll_action() {
             if let Action::SendPacket { remote, bytes } = action {
                 self.send(remote, &bytes);
+            } else if let Action::SendFrame { bytes } = action {
+                self.inbox.push_frame(bytes);
             } else {
                 turn.actions.push(action);
             }

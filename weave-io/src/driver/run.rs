@@ -20,7 +20,7 @@ use weave_core::{Command, Config, Fib, MacTable, Router, Status};
 use weave_crypto::Identity;
 use weave_mesh::Target;
 
-use super::{ControlLoop, NoticeQueue, Published, Shared, SharedStats, Worker, WorkerError};
+use super::{ControlLoop, Inbox, NoticeQueue, Published, Shared, SharedStats, Worker, WorkerError};
 use crate::udp::canonical;
 use crate::{StateDir, StateError, UdpTransport, os_seed, tcp};
 
@@ -173,6 +173,7 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         published: Arc::new(Published::new(fib)),
         notices: Arc::new(NoticeQueue::new()),
         stats: Arc::new(SharedStats::new()),
+        inbox: Arc::new(Inbox::new()),
         macs,
     };
 

@@ -132,12 +132,10 @@ impl FdbWatch {
             }
             // What does not parse is of a kind that the crate does not know: nothing of ours.
             if let Ok(message) = NetlinkMessage::deserialize(&rest[..length]) {
-                match message.payload {
-                    NetlinkPayload::InnerMessage(message) => self.tracker.handle(&message, changes),
-                    NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => ended = true,
-                    NetlinkPayload::Noop | NetlinkPayload::Overrun(_) => {}
-                    // The crate may learn more kinds.
-                    _ => {}
+                let payload = message.payload;
+                ended |= matches!(payload, NetlinkPayload::Done(_) | NetlinkPayload::Error(_));
+                if let NetlinkPayload::InnerMessage(message) = payload {
+                    self.tracker.handle(&message, changes);
                 }
             }
             rest = rest

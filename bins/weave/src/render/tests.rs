@@ -149,6 +149,7 @@ fn example() -> Status {
             age_s: 7,
             damped: false,
         }],
+        segment: vec![],
         routes: vec![RouteStatus {
             destination: "b".into(),
             peer_id: "b".into(),

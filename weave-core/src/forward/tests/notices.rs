@@ -189,7 +189,11 @@ fn a_frame_for_an_address_that_is_gone_is_written_answered_and_found_elsewhere()
             [if relayed { Kind::Relay } else { Kind::Unicast }]
         );
         world.carry();
-        assert_eq!(world.delivered(far), [ping.clone()], "written all the same");
+        assert_eq!(
+            world.delivered(far),
+            std::slice::from_ref(&ping),
+            "written all the same"
+        );
         assert_eq!(world.nodes[far].forwarder.stats().not_here_sent, 1);
         assert_eq!(world.nodes[0].macs.lookup(mac(far, 1)), None);
         world.put_one(0, ping.clone());

@@ -230,8 +230,8 @@ impl Outside {
             Action::StorePeers { peers } => {
                 self.peers.send_replace(peers);
             }
-            // The control loop has sent it itself.
-            Action::SendPacket { .. } => {}
+            // The control loop has sent them itself.
+            Action::SendPacket { .. } | Action::SendFrame { .. } => {}
         }
         Ok(None)
     }

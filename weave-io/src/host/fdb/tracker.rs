@@ -44,13 +44,14 @@ impl Tracker {
     }
 
     pub(super) fn handle(&mut self, message: &RouteNetlinkMessage, changes: &mut Vec<PortChange>) {
-        match message {
-            RouteNetlinkMessage::NewLink(link) => self.link(link, changes),
-            RouteNetlinkMessage::DelLink(link) => self.remove_port(link.header.index, changes),
-            RouteNetlinkMessage::NewNeighbour(neighbour) => self.station(neighbour, changes),
-            RouteNetlinkMessage::DelNeighbour(neighbour) => self.aged(neighbour),
-            // Answers to nothing we asked, and groups we are not in.
-            _ => {}
+        if let RouteNetlinkMessage::NewLink(link) = message {
+            self.link(link, changes);
+        } else if let RouteNetlinkMessage::DelLink(link) = message {
+            self.remove_port(link.header.index, changes);
+        } else if let RouteNetlinkMessage::NewNeighbour(neighbour) = message {
+            self.station(neighbour, changes);
+        } else if let RouteNetlinkMessage::DelNeighbour(neighbour) = message {
+            self.aged(neighbour);
         }
     }
 
