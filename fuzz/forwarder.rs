@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use weave_core::{
     Batch, Entries, Entry, Fib, FloodHeader, Forwarder, ForwarderConfig, FrameMeta, HEAD_BYTES,
-    Kind, MacTable, Neighbour, NeighbourIndex, NextHop, Notice, Notices, Output, PacketMeta,
+    Kind, MacTable, Neighbour, NeighbourIndex, NextHop, Note, Notice, Notices, Output, PacketMeta,
     PacketView, Progress, Receiver, SEALED_HEADER_BYTES, Site, SiteRoute, View, seal_packet,
 };
 use weave_crypto::{ShortId, Suite, TunnelKeys};
@@ -74,7 +74,13 @@ pub(crate) fn sealed_bodies(body: &[u8]) {
                     let entries: Result<Vec<Entry<'_>>, _> = Entries::new(body).collect();
                     let most = entries.map_or(0, |entries| entries.len());
                     assert!(put.frames.len() <= most, "a body is right or refused whole");
-                    assert!(put.packets.is_empty(), "unicast ends here");
+                    assert!(put.packets.len() <= most, "a word for each address at most");
+                    for (_, packet) in put.packets {
+                        let view = PacketView::new_checked(&packet).expect("made by ourselves");
+                        let note =
+                            world.opened(sender, Kind::Note, packet[view.sealed_at()..].to_vec());
+                        assert!(matches!(Note::parse(&note), Ok(Note::NotHere { .. })));
+                    }
                 }
                 Kind::Flood => {
                     let header = FloodHeader::parse(body).ok().filter(|_| sender == NEAR);

@@ -149,6 +149,9 @@ impl World {
                 Action::SendPacket { bytes, .. } => {
                     assert!(weave_core::PacketView::new_checked(&bytes).is_ok());
                 }
+                Action::SendFrame { bytes } => {
+                    assert_eq!(bytes.len(), weave_core::LoopFrame::BYTES);
+                }
                 Action::Write { .. }
                 | Action::Close { .. }
                 | Action::Resolve { .. }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use weave_crypto::{ShortId, TunnelKeys};
+use weave_crypto::{NetworkId, ShortId, TunnelKeys};
 
 use crate::Site;
 
@@ -46,6 +46,13 @@ pub struct Fib {
     /// Bytes of the largest UDP payload that every link of our own tree takes: our floods are cut to it, for no
     /// hop on the way can.
     pub flood_packet_bytes_max: usize,
+    /// Routers whose ports are on one segment with ours, sorted, nearly always none: what comes from them is behind
+    /// our port already, and what they carry is not carried again.
+    pub mates: Vec<Site>,
+    /// One of them carries the floods of the segment: our port takes and gives none, and learns nothing.
+    pub port_is_blocked: bool,
+    /// The network whose loop frames are looked for at the port.
+    pub loop_network: Option<NetworkId>,
     /// The next sequence number of our own floods; starts at boot id × 2^16, shared by all snapshots.
     pub flood_sequence: Arc<AtomicU64>,
 }
@@ -121,6 +128,9 @@ impl Fib {
             floods: HashMap::new(),
             origins: HashMap::new(),
             flood_packet_bytes_max: usize::from(weave_mesh::PATH_MTU_BYTES_BASE),
+            mates: Vec::new(),
+            port_is_blocked: false,
+            loop_network: None,
             flood_sequence: Arc::new(AtomicU64::new(flood_sequence)),
         }
     }

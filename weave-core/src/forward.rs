@@ -10,7 +10,7 @@
 //!            segment: cut                 (packets of equal size)
 //!            waiting: no tunnel yet
 //!            too_big, pieces: more than the path takes
-//!            egress                                                    flood
+//!            egress, not_here                                          flood
 //!  port <─── entries, checksum, ECN <─── open, replay, learn <─── net ───> once each, on to the tree's children
 //! ```
 
@@ -33,6 +33,8 @@ mod checksum;
 mod egress;
 mod flood;
 mod ingress;
+mod loops;
+mod not_here;
 mod pieces;
 mod police;
 mod relay;
@@ -126,6 +128,7 @@ pub struct Forwarder {
     waiting: waiting::Waiting,
     floods: flood::Floods,
     port_police: Police,
+    loop_police: loops::LoopPolice,
     limits: Limits,
 }
 
@@ -134,6 +137,7 @@ pub struct Forwarder {
 struct Common {
     config: ForwarderConfig,
     stats: ForwardStats,
+    told: not_here::Told,
     oversize: Oversize,
 }
 
@@ -160,6 +164,7 @@ impl Forwarder {
             common: Common {
                 config,
                 stats: ForwardStats::new(),
+                told: not_here::Told::default(),
                 oversize: Oversize {
                     told: too_big::Told::new(config.epoch),
                     cutter: pieces::Cutter::default(),
@@ -172,6 +177,7 @@ impl Forwarder {
             waiting: waiting::Waiting::default(),
             floods: flood::Floods::new(config.epoch),
             port_police: Police::new(config.epoch),
+            loop_police: loops::LoopPolice::new(config.epoch),
             limits: Limits::default(),
         }
     }
@@ -190,6 +196,7 @@ impl Forwarder {
             &mut self.ingress,
             &mut self.waiting,
             &mut self.port_police,
+            &mut self.loop_police,
             rx,
         )
     }
@@ -244,6 +251,7 @@ struct Turn<'a, 'o> {
     packets: &'o mut Batch<PacketMeta>,
     frames: &'o mut Batch<FrameMeta>,
     notices: &'o mut Notices,
+    told: &'o mut not_here::Told,
     oversize: &'o mut Oversize,
     runs: Runs,
 }
@@ -287,6 +295,7 @@ impl<'a, 'o> Turn<'a, 'o> {
         let Common {
             config,
             stats,
+            told,
             oversize,
         } = common;
         Self {
@@ -297,6 +306,7 @@ impl<'a, 'o> Turn<'a, 'o> {
             packets: out.packets,
             frames: out.frames,
             notices: out.notices,
+            told,
             oversize,
             runs: Runs::new(config.packet_caps.gso_segments_max),
         }
@@ -379,11 +389,24 @@ impl<'a, 'o> Turn<'a, 'o> {
         }
         match self.view.macs.learn(self.now, mac, site) {
             Learned::Known | Learned::New => {}
-            Learned::Moved { from } => self.notices.push(Notice::MacMoved {
-                mac,
-                from,
-                to: site,
-            }),
+            Learned::Moved { from } => {
+                self.stats.macs_moved += 1;
+                self.notices.push(Notice::MacMoved {
+                    mac,
+                    from,
+                    to: site,
+                });
+            }
+            Learned::Damped { at, begins } => {
+                self.stats.macs_damped += 1;
+                if begins {
+                    self.notices.push(Notice::MacDamped {
+                        mac,
+                        at,
+                        seen: site,
+                    });
+                }
+            }
             Learned::Full => self.stats.macs_not_learned += 1,
         }
     }

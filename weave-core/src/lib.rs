@@ -54,6 +54,7 @@ mod fib;
 mod forward;
 mod frame;
 mod io;
+mod loop_frame;
 mod mac_table;
 mod notice;
 mod packet;
@@ -71,8 +72,9 @@ pub use io::{
     Ecn, FrameCaps, FrameIo, FrameMeta, Offload, PacketCaps, PacketIo, PacketMeta, PartialChecksum,
     SegmentKind, Segments,
 };
+pub use loop_frame::LoopFrame;
 pub use mac_table::{Learned, MacEntry, MacTable};
-pub use notice::{Notice, Notices};
+pub use notice::{Notice, Notices, PortChange};
 pub use packet::{
     ENTRY_HEADER_BYTES, ENVELOPE_BYTES, Entries, Entry, EntryChecksum, EntryHeader, Envelope,
     FLOOD_HEADER_BYTES, FloodHeader, Kind, Note, OVERHEAD_BYTES_V4, OVERHEAD_BYTES_V6,
@@ -81,7 +83,8 @@ pub use packet::{
 };
 pub use router::{
     Action, Command, Config, ConnectionStatus, Event, FindError, Level, MacStatus, OtherPath,
-    PeerStatus, RouteStatus, Router, RouterWake, Status, TargetStatus, Trace, TraceHop, Verdict,
+    PeerStatus, RouteStatus, Router, RouterWake, SegmentStatus, Status, TargetStatus, Trace,
+    TraceHop, Verdict,
 };
 pub use routes::{PathNode, PathTree};
 pub use site::Site;

@@ -50,6 +50,17 @@ pub enum Notice {
         /// Where it lives.
         to: Site,
     },
+    /// A MAC address moves too often: it stays where it is for a while ([`crate::MacTable::DAMPED_FOR`]).
+    MacDamped {
+        /// The address.
+        mac: EthernetAddress,
+        /// Where it stays.
+        at: Site,
+        /// Where it was seen, which is not believed.
+        seen: Site,
+    },
+    /// A loop frame of this network came in at the port; whether it is genuine is not known yet.
+    LoopFrame(Box<crate::LoopFrame>),
     /// The other edge router sent a note in its tunnel.
     Note {
         /// Who sent it.
@@ -62,6 +73,19 @@ pub enum Notice {
         /// The neighbour's site: its index means something in one snapshot only.
         neighbour: Site,
     },
+}
+
+/// What is known of the segment behind the local port from elsewhere than its frames: a bridge tells. Fed to
+/// `Router::handle_port_changes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PortChange {
+    /// The bridge learned the address at another port of its own: it lives here.
+    Here(EthernetAddress),
+    /// The bridge's port where the address was has gone: it does not live here any more.
+    Gone(EthernetAddress),
+    /// A port of the bridge came up: the segment may have grown.
+    Joined,
 }
 
 /// The worker's bounded queue of notices. Probes have room of their own, so that load can't kill a link.

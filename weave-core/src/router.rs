@@ -5,10 +5,12 @@
 
 mod command;
 mod config;
+mod departures;
 mod direct;
 mod find;
 mod history;
 mod keys;
+mod loops;
 mod paths;
 mod sites;
 mod snapshot;
@@ -32,7 +34,8 @@ pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
 pub use find::FindError;
 pub use status::{
-    ConnectionStatus, MacStatus, PeerStatus, RouteStatus, Status, TargetStatus, Verdict,
+    ConnectionStatus, MacStatus, PeerStatus, RouteStatus, SegmentStatus, Status, TargetStatus,
+    Verdict,
 };
 pub use trace::{OtherPath, Trace, TraceHop};
 
@@ -41,9 +44,11 @@ use crate::packet::{Kind, seal_packet};
 use crate::routes::PathTree;
 use crate::timer::{Timer, Timers};
 use crate::topology::Topology;
-use crate::{MacTable, Notice, Site};
+use crate::{MacTable, Notice, PortChange, Site};
+use departures::Departures;
 use direct::Meetings;
 use history::History;
+use loops::Loops;
 use sites::Sites;
 use tunnels::Tunnels;
 
@@ -71,6 +76,9 @@ pub struct Router {
     tunnels: Tunnels,
     sites: Sites,
     meetings: Meetings,
+    departures: Departures,
+    loops: Loops,
+    verifier: Arc<dyn Verifier>,
     heard: BTreeMap<PeerId, Arc<Heard>>,
     topology: Topology,
     tree: PathTree,
@@ -135,7 +143,7 @@ impl Router {
             now,
             unix_time,
             boot_id,
-            verifier,
+            Arc::clone(&verifier),
         );
         mesh.handle_underlay_mtu(now, config.underlay_mtu_bytes);
         let tunnels = Tunnels::new(
@@ -154,6 +162,9 @@ impl Router {
             tunnels,
             sites: Sites::default(),
             meetings: Meetings::default(),
+            departures: Departures::default(),
+            loops: Loops::default(),
+            verifier: Arc::clone(&verifier),
             heard: BTreeMap::new(),
             topology: Topology::default(),
             tree: PathTree::new(&Topology::default(), 0),
@@ -175,6 +186,7 @@ impl Router {
             .timers
             .set(Timer::Housekeeping, Some(now + HOUSEKEEPING_INTERVAL));
         router.timers.set(Timer::Routes, Some(now));
+        router.start_loop_frames(now);
         router.drain_mesh(now);
         router
     }
@@ -257,6 +269,18 @@ impl Router {
                     to: self.site_name(to),
                 };
                 self.push_event(event);
+                if from.is_local() || to.is_local() {
+                    self.send_loop_frame_soon(now);
+                }
+            }
+            Notice::LoopFrame(frame) => self.handle_loop_frame(now, &frame),
+            Notice::MacDamped { mac, at, seen } => {
+                let event = Event::MacDamped {
+                    mac,
+                    at: self.site_name(at),
+                    seen: self.site_name(seen),
+                };
+                self.push_event(event);
             }
             Notice::TooBig { neighbour } => {
                 if let Some(peer) = self.sites.peer(neighbour) {
@@ -264,6 +288,24 @@ impl Router {
                 }
             }
             Notice::UnknownReceiver { .. } | Notice::Note { .. } => {}
+        }
+        self.drain_mesh(now);
+    }
+
+    /// What the bridge that the local port is on tells of its stations, where it tells.
+    pub fn handle_port_changes(&mut self, now: Instant, changes: &[PortChange]) {
+        for change in changes {
+            match change {
+                // What a port that is kept shut sees may be anywhere.
+                PortChange::Here(mac) if !self.is_port_blocked() => {
+                    self.macs.learn(now, *mac, Site::LOCAL);
+                }
+                PortChange::Here(_) => {}
+                PortChange::Gone(mac) => {
+                    self.macs.forget_at(*mac, Site::LOCAL);
+                }
+                PortChange::Joined => self.send_loop_frame_soon(now),
+            }
         }
         self.drain_mesh(now);
     }
@@ -332,6 +374,12 @@ impl Router {
         }
         if self.timers.take_due(Timer::StorePeers, now) {
             self.store_peers();
+        }
+        if self.timers.take_due(Timer::Loops, now) {
+            self.handle_loop_timer(now);
+        }
+        if self.timers.take_due(Timer::Departures, now) {
+            self.purge_departed(now);
         }
         self.drain_mesh(now);
         if self.timers.take_due(Timer::Routes, now) {
@@ -556,6 +604,8 @@ impl Router {
             }
             self.tunnels.forget(&peer);
             self.forget_direct(&peer);
+            self.departures.forget(&peer);
+            self.loops.forget(&peer);
             self.heard.remove(&peer);
             self.fib_is_stale = true;
         }

@@ -69,10 +69,18 @@ drop_reasons! {
     Congested = "congested",
     /// The tunnel's counter is used up and the next epoch does not stand yet.
     CounterExhausted = "counter_exhausted",
+    /// Between the port and the mesh, while another router carries the segment's floods; or from a router on the same
+    /// segment.
+    SharedSegment = "shared_segment",
+    /// A loop frame beyond those that are looked at.
+    LoopFramePoliced = "loop_frame_policed",
     /// The port took no more frames.
     PortFull = "port_full",
     /// The socket took no more packets.
     SocketFull = "socket_full",
+    /// From the control plane, for the data plane: packets that came by TCP, or frames of its own, found their
+    /// queue full.
+    InboxFull = "inbox_full",
     /// The port's device refused a frame: malformed, or it is down.
     PortRefused = "port_refused",
     /// The network refused a packet: unreachable, larger than the device takes, forbidden.
@@ -106,6 +114,16 @@ pub struct ForwardStats {
     pub floods_passed: u64,
     /// MAC addresses that found the table full.
     pub macs_not_learned: u64,
+    /// MAC addresses that moved from one site to another.
+    pub macs_moved: u64,
+    /// Frames whose source moves too often, and was not learned anew.
+    pub macs_damped: u64,
+    /// Frames from other routers for a MAC address that is not known to live here, of which they were told.
+    pub not_here_sent: u64,
+    /// MAC addresses that other routers said are not theirs, and that were forgotten.
+    pub not_here_obeyed: u64,
+    /// Loop frames of this network at the port, genuine or not.
+    pub loop_frames_in: u64,
     /// Frames cut into pieces, once for each way that they took.
     pub frames_cut: u64,
     /// Frames put together from pieces.
@@ -131,6 +149,11 @@ impl ForwardStats {
             floods_started: 0,
             floods_passed: 0,
             macs_not_learned: 0,
+            macs_moved: 0,
+            macs_damped: 0,
+            not_here_sent: 0,
+            not_here_obeyed: 0,
+            loop_frames_in: 0,
             frames_cut: 0,
             frames_joined: 0,
             too_big_told: 0,
@@ -186,6 +209,12 @@ pub struct Traffic {
     pub packet_bytes_out: u64,
     /// Packets relayed for others.
     pub packets_relayed: u64,
+    /// What became of MAC addresses, by name; what never happened is left out.
+    #[serde(default)]
+    pub macs: std::collections::BTreeMap<String, u64>,
+    /// Loop frames that came in at the port, genuine or not.
+    #[serde(default)]
+    pub loop_frames_in: u64,
     /// Frames cut into pieces.
     #[serde(default)]
     pub frames_cut: u64,
@@ -211,6 +240,18 @@ impl From<&ForwardStats> for Traffic {
             packets_out: stats.packets_out,
             packet_bytes_out: stats.packet_bytes_out,
             packets_relayed: stats.packets_relayed,
+            loop_frames_in: stats.loop_frames_in,
+            macs: [
+                ("not_learned", stats.macs_not_learned),
+                ("moved", stats.macs_moved),
+                ("damped", stats.macs_damped),
+                ("not_here_sent", stats.not_here_sent),
+                ("not_here_obeyed", stats.not_here_obeyed),
+            ]
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
             frames_cut: stats.frames_cut,
             frames_joined: stats.frames_joined,
             too_big_told: stats.too_big_told,

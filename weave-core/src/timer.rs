@@ -16,21 +16,27 @@ pub(crate) enum Timer {
     Housekeeping,
     /// The peers to rejoin after a restart are stored.
     StorePeers,
+    /// MAC addresses of a router that no route leads to are forgotten.
+    Departures,
+    /// A loop frame is due, or a router was not heard at the port for long.
+    Loops,
 }
 
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    deadlines: [Option<Instant>; 5],
+    deadlines: [Option<Instant>; Self::ALL.len()],
 }
 
 impl Timers {
-    const ALL: [Timer; 5] = [
+    const ALL: [Timer; 7] = [
         Timer::Routes,
         Timer::Tunnels,
         Timer::Meetings,
         Timer::Housekeeping,
         Timer::StorePeers,
+        Timer::Departures,
+        Timer::Loops,
     ];
 
     /// Sets a timer, whatever it was.

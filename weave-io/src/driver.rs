@@ -2,17 +2,19 @@
 //!
 //! [`Worker`] is the data plane's: frames and packets through a forwarder. [`ControlLoop`] is the control
 //! plane's: everything else through a router. Neither reads a clock, waits or blocks, so that the simulator
-//! runs the very same code; they share [`Published`], [`NoticeQueue`] and [`SharedStats`] and nothing else but
+//! runs the very same code; they share [`Published`], [`NoticeQueue`], [`Inbox`] and [`SharedStats`] and nothing else but
 //! the MAC table. [`start`](run::start), the one place that waits, runs both on threads.
 //!
 //! ```text
 //!   port  <-> Worker  <-> UDP socket <- ControlLoop <-> TCP streams, names, state folder
 //!               |  ^                      ^   |
 //!               |  +---- Published (Fib) -|---+
+//!               |  +---- Inbox -----------|---+
 //!               +------- NoticeQueue -----+
 //! ```
 
 mod control;
+mod inbox;
 mod notices;
 mod published;
 #[cfg(feature = "driver")]
@@ -21,6 +23,7 @@ mod stats;
 mod worker;
 
 pub use control::{ControlLoop, Input, Turn};
+pub use inbox::Inbox;
 pub use notices::NoticeQueue;
 pub use published::Published;
 pub use stats::SharedStats;

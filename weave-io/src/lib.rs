@@ -56,12 +56,12 @@ mod wake;
 pub use answer::{Answering, Station};
 #[cfg(feature = "driver")]
 pub use driver::run::{
-    Ended, FramePort, Handle, HostAddresses, RunConfig, RunError, Running, Sockets, StartError,
-    start,
+    BridgePort, Ended, FramePort, Handle, HostAddresses, RunConfig, RunError, Running, Sockets,
+    StartError, start,
 };
 #[cfg(any(feature = "driver", feature = "sim"))]
 pub use driver::{
-    ControlLoop, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,
+    ControlLoop, Inbox, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,
     WorkerError,
 };
 pub use memory::{

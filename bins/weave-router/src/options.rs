@@ -273,8 +273,11 @@ fn overlay_address(text: &str) -> Result<String, String> {
             let hosts = u32::MAX.checked_shr(cidr.prefix_len().into()).unwrap_or(0);
             let host = v4.to_bits() & hosts;
             let reserved = hosts > 1 && (host == 0 || host == hosts);
-            !(reserved || v4.is_loopback() || v4.is_multicast() || v4.is_unspecified())
-                && !v4.is_broadcast()
+            !(reserved
+                || v4.is_loopback()
+                || v4.is_multicast()
+                || v4.is_unspecified()
+                || v4.is_broadcast())
         }
         IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_multicast() || v6.is_unspecified()),
     };

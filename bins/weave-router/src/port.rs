@@ -1,7 +1,7 @@
 //! The frame port: a TAP, on a bridge or on its own, set up by netlink.
 
 use weave_io::host::{self, Ensured, Netlink};
-use weave_io::{Tap, TapConfig, TapError};
+use weave_io::{BridgePort, Tap, TapConfig, TapError};
 
 use crate::failure::words;
 use crate::options::DEVICE_NAME_BYTES_MAX;
@@ -54,6 +54,15 @@ impl PortKind {
             Self::Tap(tap) => vec![tap],
             Self::None => Vec::new(),
         }
+    }
+
+    /// The bridge to be watched, and the TAP on it.
+    pub(crate) fn bridge_port(&self) -> Option<BridgePort> {
+        let (bridge, port) = self.names()?;
+        Some(BridgePort {
+            bridge: bridge?.to_owned(),
+            port: port.to_owned(),
+        })
     }
 
     /// Makes the TAP, on no bridge yet, and looks whether there is a bridge in its way that is none. Nothing is left

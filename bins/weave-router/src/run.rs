@@ -191,6 +191,7 @@ fn start(
         boot_id: resources.boot_id,
         sockets: resources.sockets,
         port,
+        bridge: kind.bridge_port(),
         state: Some(state),
         local_addresses: Box::new(move || local_addresses(&own_devices)),
         underlay_mtu: {

@@ -248,7 +248,12 @@ fn macs(status: &Status) -> (String, Table) {
         table.row([
             &mac.mac,
             &mac.peer,
-            if mac.local { "here" } else { "there" },
+            match (mac.local, mac.damped) {
+                (true, false) => "here",
+                (false, false) => "there",
+                (true, true) => "here, and seen elsewhere",
+                (false, true) => "there, and seen elsewhere",
+            },
             &format!("{} s ago", mac.age_s),
         ]);
     }

@@ -10,7 +10,7 @@ use super::ingress::flood_target;
 use super::pieces::{Arrival, Source, Whole};
 use super::relay::{self, Run};
 use super::run::{PushError, To};
-use super::{Limits, Progress, Sealing, Turn, checksum, to};
+use super::{Limits, Progress, Sealing, Turn, checksum, not_here, to};
 use crate::frame::{self, EcnOut, FrameView};
 use crate::packet::{
     self, Entries, Entry, EntryHeader, FloodHeader, Kind, PacketError, PacketView,
@@ -216,10 +216,12 @@ fn take(
             let Ok(note) = Note::parse(&run[body]) else {
                 return dropped(turn, DropReason::BodyMalformed);
             };
-            if let Note::NotHere { mac } = note
-                && turn.view.macs.lookup(mac) == Some(receiver.site)
-            {
-                turn.view.macs.forget(mac);
+            // Nothing for the control plane, and it may come often.
+            if let Note::NotHere { mac } = note {
+                if turn.view.macs.forget_at(mac, receiver.site) {
+                    turn.stats.not_here_obeyed += 1;
+                }
+                return Step::Done;
             }
             turn.notices.push(Notice::Note {
                 site: receiver.site,
@@ -473,8 +475,22 @@ fn deliver_frame(
     ecn: Ecn,
     is_flood: bool,
 ) {
+    let fib = turn.view.fib;
+    let is_there_already = site.is_some_and(|site| fib.mates.contains(&site));
+    if turn.config.has_port && (is_there_already || fib.port_is_blocked && is_flood) {
+        turn.count_drop(DropReason::SharedSegment);
+    }
+    if is_there_already {
+        return;
+    }
     if let (Some(site), Some(view)) = (site, FrameView::new_checked(entry.bytes)) {
         turn.learn(view, site);
+        if !is_flood {
+            not_here::tell(turn, view.destination(), site);
+        }
+    }
+    if is_flood && fib.port_is_blocked {
+        return;
     }
     if turn.config.has_port || !is_flood {
         write_frame(turn, entry, ecn);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use smoltcp::wire::IpProtocol;
 use weave_mesh::PATH_MTU_BYTES_BASE;
 
+use super::loops::{self, LoopPolice};
 use super::police::Police;
 use super::run::PushError;
 use super::segment::Cut;
@@ -18,7 +19,8 @@ use crate::packet::{
     TTL_START,
 };
 use crate::{
-    Batch, DropReason, Ecn, FrameMeta, Neighbour, NextHop, Offload, PartialChecksum, Site,
+    Batch, DropReason, Ecn, Fib, FrameMeta, Heard, Neighbour, NextHop, Offload, PartialChecksum,
+    Site,
 };
 
 /// A frame for an address behind the same port is flooded all the same when that address was silent for this
@@ -77,6 +79,7 @@ pub(super) fn handle(
     cursor: &mut Cursor,
     waiting: &mut Waiting,
     police: &mut Police,
+    loop_police: &mut LoopPolice,
     rx: &mut Batch<FrameMeta>,
 ) -> Progress {
     while let Some((buffer, meta)) = rx.front_mut() {
@@ -84,6 +87,10 @@ pub(super) fn handle(
         if cursor.begun.is_none() {
             turn.stats.frames_in += 1;
             turn.stats.frame_bytes_in += frame.len() as u64;
+            if loops::take(turn, loop_police, frame) {
+                rx.pop();
+                continue;
+            }
             match begin(turn, police, frame, &meta.offload) {
                 Ok(begun) => cursor.begun = Some(begun),
                 Err(reason) => turn.count_drop(reason),
@@ -117,38 +124,22 @@ pub(super) fn send_unicast(
     frame: &[u8],
     job: &mut Job,
 ) -> Sent {
-    let fib = turn.view.fib;
-    let Some(route) = fib.site(site) else {
-        turn.count_drop(DropReason::NoRoute);
-        return Sent::Done;
-    };
-    let (Some(keys), Some(next_hop)) = (&route.keys, route.next_hop) else {
-        return Sent::NoTunnel;
-    };
-    let (NextHop::Direct(index) | NextHop::Relay(index)) = next_hop;
-    let Some(neighbour) = fib.neighbour(index) else {
-        turn.count_drop(DropReason::NoRoute);
-        return Sent::Done;
-    };
-    let envelope = match next_hop {
-        NextHop::Direct(_) => None,
-        NextHop::Relay(_) => Some(Envelope {
-            ttl: TTL_START,
-            tag: neighbour.tag,
-            destination: route.destination,
-        }),
+    let Way {
+        sealing,
+        neighbour,
+        beyond,
+    } = match sealing_to(turn.view.fib, site, job.ecn) {
+        Ok(way) => way,
+        Err(NoWay::Yet) => return Sent::NoTunnel,
+        Err(NoWay::None) => {
+            turn.count_drop(DropReason::NoRoute);
+            return Sent::Done;
+        }
     };
     turn.stamp_unicast(&neighbour.heard, neighbour.site);
-    if let (NextHop::Relay(_), Some(heard)) = (next_hop, &route.heard) {
+    if let Some(heard) = beyond {
         turn.stamp_unicast(heard, site);
     }
-    let sealing = Sealing {
-        to: to(neighbour.remote, job.ecn),
-        keys,
-        envelope,
-        flood: None,
-        packet_bytes_max: route.packet_bytes_max,
-    };
     if job.segment == 0
         && job.piece == 0
         && job.frame_bytes(frame, 0) > sealing.frame_bytes_max()
@@ -157,6 +148,58 @@ pub(super) fn send_unicast(
         return sent;
     }
     send_segments(turn, &sealing, frame, job, None)
+}
+
+/// Why nothing can be sealed for a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoWay {
+    /// There are no keys or no route yet.
+    Yet,
+    /// The number is not in use, or the snapshot is at odds with itself.
+    None,
+}
+
+/// How a remote site is reached.
+pub(super) struct Way<'a> {
+    /// What stands around packets for it.
+    pub(super) sealing: Sealing<'a>,
+    /// Who takes them.
+    pub(super) neighbour: &'a Neighbour,
+    /// Where the neighbour passes them on: the stamp of the site itself.
+    beyond: Option<&'a Heard>,
+}
+
+/// What stands around unicast packets and notes for a remote site, and the neighbour that takes them.
+pub(super) fn sealing_to(fib: &Fib, site: Site, ecn: Ecn) -> Result<Way<'_>, NoWay> {
+    let route = fib.site(site).ok_or(NoWay::None)?;
+    let (Some(keys), Some(next_hop)) = (&route.keys, route.next_hop) else {
+        return Err(NoWay::Yet);
+    };
+    let (NextHop::Direct(index) | NextHop::Relay(index)) = next_hop;
+    let neighbour = fib.neighbour(index).ok_or(NoWay::None)?;
+    let (envelope, beyond) = match next_hop {
+        NextHop::Direct(_) => (None, None),
+        NextHop::Relay(_) => {
+            let envelope = Envelope {
+                ttl: TTL_START,
+                tag: neighbour.tag,
+                destination: route.destination,
+            };
+            (Some(envelope), route.heard.as_deref())
+        }
+    };
+    let sealing = Sealing {
+        to: to(neighbour.remote, ecn),
+        keys,
+        envelope,
+        flood: None,
+        packet_bytes_max: route.packet_bytes_max,
+    };
+    Ok(Way {
+        sealing,
+        neighbour,
+        beyond,
+    })
 }
 
 /// Answers a frame that is too big for its path, where its sender may be told. `None` where it is to be cut.
@@ -212,10 +255,19 @@ fn begin(
         return Err(DropReason::LinkLocal);
     }
     let discovery = view.is_discovery();
+    let (fib, macs) = (turn.view.fib, turn.view.macs);
+    if fib.port_is_blocked {
+        // Whoever sent it may be anywhere on the segment; what is known to live beyond the mesh may go there, for
+        // the bridge sends it to one of the segment's ports only.
+        let beyond = |site: &Site| !site.is_local() && !fib.mates.contains(site);
+        let site = macs.lookup(destination).filter(beyond);
+        let site = site.ok_or(DropReason::SharedSegment)?;
+        return Ok((Goal::Unicast(site), Job::new(frame, offload)?));
+    }
     turn.learn(view, Site::LOCAL);
 
-    let macs = turn.view.macs;
     let site = match macs.lookup(destination) {
+        Some(site) if fib.mates.contains(&site) => return Err(DropReason::SharedSegment),
         Some(Site::LOCAL) => {
             let silent = macs
                 .last_seen(destination)
@@ -237,7 +289,6 @@ fn begin(
     }
     turn.stats.floods_started += 1;
     // A flood is one packet, so each segment is a flood of its own, and each piece of it.
-    let fib = turn.view.fib;
     let packet_bytes_max = fib.flood_packet_bytes_max;
     let entry_bytes_max = packet_bytes_max.saturating_sub(PACKET_OVERHEAD_BYTES);
     let pieces =

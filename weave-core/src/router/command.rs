@@ -55,6 +55,11 @@ pub enum Action {
         /// The datagram.
         bytes: Vec<u8>,
     },
+    /// Write a frame to the local port.
+    SendFrame {
+        /// The frame.
+        bytes: Vec<u8>,
+    },
     /// Store this boot id, so that the next start is ahead of it.
     StoreBootId {
         /// The boot id.
@@ -96,6 +101,34 @@ pub enum Event {
         /// The router where it lives.
         to: String,
     },
+    /// A MAC address moves too often, and stays where it is for a while: two stations have it, or a loop outside
+    /// shows it in several places.
+    MacDamped {
+        /// The address.
+        mac: EthernetAddress,
+        /// The router where it is taken to live.
+        at: String,
+        /// The router where it was seen, too.
+        seen: String,
+    },
+    /// Another router's port is on one segment with ours: bridges are joined outside of the mesh.
+    SegmentJoined {
+        /// The other router.
+        peer: PeerId,
+        /// Its name.
+        name: String,
+        /// We carry the floods of the segment from now on; else it does, or a third one.
+        carries: bool,
+    },
+    /// A router is not on our segment any more.
+    SegmentParted {
+        /// The other router.
+        peer: PeerId,
+        /// Its name.
+        name: String,
+    },
+    /// A frame that we wrote to the port came back by it: the bridge has a loop.
+    LoopFrameReturned,
     /// A record under our identity came from a later boot than ours: we went above it.
     BootIdRaised {
         /// The new boot id.
@@ -161,8 +194,12 @@ impl Event {
             | Self::LinkDown { .. }
             | Self::ConnectFailed { .. }
             | Self::DirectUp { .. }
-            | Self::DirectDown { stood: true, .. } => Level::Info,
-            Self::BootIdRaised { .. } => Level::Warn,
+            | Self::DirectDown { stood: true, .. }
+            | Self::SegmentParted { .. } => Level::Info,
+            Self::BootIdRaised { .. }
+            | Self::MacDamped { .. }
+            | Self::SegmentJoined { .. }
+            | Self::LoopFrameReturned => Level::Warn,
             Self::DirectDown { stood: false, .. }
             | Self::MacMoved { .. }
             | Self::LinkMoved { .. }
@@ -179,6 +216,29 @@ impl fmt::Display for Event {
             Self::MacMoved { mac, from, to } => {
                 write!(f, "{} moved from {from} to {to}", colons(*mac))
             }
+            Self::MacDamped { mac, at, seen } => write!(
+                f,
+                "{} moves too often, last between {at} and {seen}: it is taken to be at {at} for now; do two \
+                 containers have this address, or are two bridges joined?",
+                colons(*mac)
+            ),
+            Self::SegmentJoined { name, carries, .. } => {
+                let carrier = if *carries { "this router" } else { "the other" };
+                write!(
+                    f,
+                    "a loop: the port is on one segment with that of {name}; of the two, {carrier} carries its floods"
+                )
+            }
+            Self::SegmentParted { name, .. } => {
+                write!(
+                    f,
+                    "the port is not on one segment with that of {name} any more"
+                )
+            }
+            Self::LoopFrameReturned => write!(
+                f,
+                "a loop: what this router writes to its port comes back by it; two ports of the bridge are joined outside"
+            ),
             Self::BootIdRaised { boot_id } => {
                 write!(
                     f,
@@ -221,6 +281,10 @@ pub enum RouterWake {
     Housekeeping,
     /// Peers to rejoin are to be stored.
     StorePeers,
+    /// MAC addresses of a router that is gone are to be forgotten.
+    Departures,
+    /// A loop frame is due, or a router was not heard at the port for long.
+    Loops,
 }
 
 impl From<Timer> for RouterWake {
@@ -231,6 +295,8 @@ impl From<Timer> for RouterWake {
             Timer::Meetings => Self::Meetings,
             Timer::Housekeeping => Self::Housekeeping,
             Timer::StorePeers => Self::StorePeers,
+            Timer::Departures => Self::Departures,
+            Timer::Loops => Self::Loops,
         }
     }
 }

@@ -316,7 +316,7 @@ impl Router {
             DirectEnd::Linked | DirectEnd::NoTunnel => {
                 self.meetings.by_peer.remove(&peer);
             }
-            _ => {
+            DirectEnd::NoAnswer { .. } | DirectEnd::Silent(_) | _ => {
                 if let Some(meeting) = self.meetings.by_peer.get_mut(&peer) {
                     meeting.fail(now, reason.to_string());
                     if stood_for.is_some_and(|time| time >= LASTED) {

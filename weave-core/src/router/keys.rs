@@ -126,6 +126,7 @@ impl Router {
     }
 
     pub(super) fn end_tunnel_of_older_boot(&mut self, now: Instant, peer: PeerId, boot_id: u64) {
+        self.note_boot(peer, boot_id);
         if self.tunnels.forget_older_boot(&peer, boot_id) {
             self.mesh.handle_tunnel(now, peer, false);
             self.fib_is_stale = true;

@@ -43,6 +43,7 @@ impl Router {
                 self.refuse("sites_exhausted");
             }
         }
+        self.note_reachable(now, &reachable);
         self.mesh.handle_reachable(now, &reachable);
         self.fib_is_stale = true;
     }

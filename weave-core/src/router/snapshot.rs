@@ -45,6 +45,8 @@ impl Router {
 
         let directs = self.add_directs(&mut fib);
         self.add_sites(&mut fib, &indexes, &directs);
+        (fib.mates, fib.port_is_blocked) = self.update_segment();
+        fib.loop_network = Some(self.config.mesh.network);
         for (peer, keys) in self.tunnels.opening() {
             let Some(site) = self.sites.site(&peer) else {
                 continue;

@@ -13,7 +13,7 @@ use weave_mesh::TargetState;
 
 use super::Router;
 use super::command::milliseconds;
-use crate::Traffic;
+use crate::{MacTable, Traffic};
 
 /// Everything a router tells about itself at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub struct Status {
     pub targets: Vec<TargetStatus>,
     /// MAC addresses learned, by address.
     pub macs: Vec<MacStatus>,
+    /// Other routers whose ports are on one segment with this one's: bridges are joined outside of the mesh.
+    #[serde(default)]
+    pub segment: Vec<SegmentStatus>,
     /// Routes to every other router.
     pub routes: Vec<RouteStatus>,
     /// Frames, packets, and drops by reason.
@@ -136,6 +139,21 @@ pub struct MacStatus {
     pub local: bool,
     /// Seconds since it was last a source.
     pub age_s: u64,
+    /// It moved too often and is kept here for a while, though it was seen elsewhere.
+    #[serde(default)]
+    pub damped: bool,
+}
+
+/// A router whose port is on one segment with this one's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentStatus {
+    /// Its name.
+    pub name: String,
+    /// Its identity: 64 hex digits.
+    pub peer_id: String,
+    /// The mesh leads there as well, so that there is a loop: of all routers on the segment, the one with the
+    /// smallest identity carries its floods.
+    pub reachable: bool,
 }
 
 /// The route to one router.
@@ -196,6 +214,7 @@ impl Router {
             connections: self.connection_statuses(),
             targets: self.target_statuses(now),
             macs: self.mac_statuses(now),
+            segment: self.segment_statuses(),
             routes: self.route_statuses(now),
             traffic,
             refusals: self.refusal_counts(),
@@ -205,7 +224,7 @@ impl Router {
                 .activity()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
-            warnings: self.warnings(),
+            warnings: self.warnings(now),
         }
     }
 
@@ -297,6 +316,7 @@ impl Router {
                 },
                 local: entry.site.is_local(),
                 age_s: entry.age.as_secs(),
+                damped: entry.damped,
             })
             .collect()
     }
@@ -367,7 +387,7 @@ impl Router {
         own.chain(mesh).filter(|(_, count)| *count > 0).collect()
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn warnings(&self, now: Instant) -> Vec<String> {
         let mut names: BTreeMap<String, Vec<PeerId>> = BTreeMap::new();
         for origin in self.mesh.store().origins() {
             names
@@ -386,7 +406,31 @@ impl Router {
                     )
                 });
         let open = "no password: anyone who reaches the port can join this network".to_owned();
-        std::iter::once(open).chain(doubled).collect()
+        std::iter::once(open)
+            .chain(doubled)
+            .chain(self.segment_warnings(now))
+            .chain(self.damped_warning(now))
+            .collect()
+    }
+
+    fn damped_warning(&self, now: Instant) -> Option<String> {
+        let damped: Vec<String> = self
+            .macs
+            .entries(now)
+            .into_iter()
+            .filter(|entry| entry.damped)
+            .map(|entry| super::command::colons(entry.mac))
+            .collect();
+        let (first, more) = (damped.first()?, damped.len() - 1);
+        let others = match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(format!(
+            "{first}{others} moved more than {} times in 10 s: do two containers have one MAC address, or are two \
+             bridges joined outside?",
+            MacTable::MOVES_MAX
+        ))
     }
 }
 
@@ -505,6 +549,7 @@ mod tests {
             connections: vec![],
             targets: vec![],
             macs: vec![],
+            segment: vec![],
             routes: vec![],
             traffic: Traffic::default(),
             refusals: Default::default(),

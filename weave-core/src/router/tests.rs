@@ -1,6 +1,7 @@
 //! Whole routers with their forwarders, joined in memory, in virtual time. Faults, scenarios and hosts with real
 //! stacks are the simulator's; this shows that the parts of this crate fit together.
 
+mod loops;
 mod trace;
 
 use std::collections::VecDeque;
@@ -136,6 +137,34 @@ fn a_restarted_router_gets_new_tunnels_at_once() {
 }
 
 #[test]
+fn addresses_behind_a_router_are_forgotten_when_it_restarts_or_goes() {
+    let mut net = Net::new(&["a", "b"]);
+    net.connect(0, 1);
+    net.run(Duration::from_secs(1));
+    let knows = |net: &Net| net.nodes[0].router.macs().lookup(mac(1)).is_some();
+    let hello = frame(mac(1), EthernetAddress::BROADCAST, b"hello");
+    net.send(1, &hello);
+    net.run(Duration::from_millis(10));
+    assert!(knows(&net));
+    net.restart(1);
+    net.connect(1, 0);
+    net.run(Duration::from_secs(1));
+    assert!(!knows(&net), "it has forgotten as well");
+
+    net.send(1, &hello);
+    net.run(Duration::from_millis(10));
+    assert!(knows(&net));
+    net.nodes[1]
+        .router
+        .handle_command(net.now, Command::Shutdown);
+    net.drain(1);
+    net.run(Duration::from_millis(1_900));
+    assert!(knows(&net), "it may be back in a moment");
+    net.run(Duration::from_millis(300));
+    assert!(!knows(&net));
+}
+
+#[test]
 fn tunnels_in_use_get_new_keys_and_idle_ones_do_not() {
     let mut net = Net::new(&["a", "b"]);
     net.connect(0, 1);
@@ -194,6 +223,7 @@ struct Node {
     address: SocketAddr,
     boot_id: u64,
     received: Vec<Vec<u8>>,
+    events: Vec<String>,
 }
 
 /// What is on its way: to whom, from whom, what. A delay of 1 ms each way.
@@ -202,6 +232,8 @@ enum Event {
     Bytes(ConnId, Vec<u8>),
     Closed(ConnId, CloseReason),
     Packet(SocketAddr, Vec<u8>),
+    /// At the port.
+    Frame(Vec<u8>),
 }
 
 struct Net {
@@ -214,6 +246,8 @@ struct Net {
     /// Those that nobody can dial, and that datagrams reach only from where they sent some to (RFC 4787 section 5).
     nats: Vec<usize>,
     sent_to: Vec<(usize, SocketAddr)>,
+    /// Bridges of the first two nodes, where they have one.
+    bridges: Option<loops::Bridges>,
     accepted: u64,
     wake_ups: usize,
 }
@@ -235,6 +269,7 @@ impl Net {
             cut: Vec::new(),
             nats: Vec::new(),
             sent_to: Vec::new(),
+            bridges: None,
             accepted: 0,
             wake_ups: 0,
         }
@@ -262,7 +297,28 @@ impl Net {
         self.nodes[number] = node(self.now, number, "again", boot_id);
     }
 
+    /// A container sends.
     fn send(&mut self, from: usize, frame: &[u8]) {
+        if self.bridges.is_some() && from < 2 {
+            self.put_on_bridge(from, loops::Port::Stations, frame);
+        } else {
+            self.enter(from, frame);
+        }
+    }
+
+    /// A frame comes in at a port of a bridge, if there is one.
+    fn put_on_bridge(&mut self, node: usize, port: loops::Port, frame: &[u8]) {
+        let Some(bridges) = self.bridges.as_mut().filter(|_| node < 2) else {
+            return;
+        };
+        let at = self.now + Duration::from_millis(1);
+        for to in bridges.take(node, port, frame) {
+            self.queue.push_back((at, to, Event::Frame(frame.to_vec())));
+        }
+    }
+
+    /// A frame comes in at the port.
+    fn enter(&mut self, from: usize, frame: &[u8]) {
         let node = &mut self.nodes[from];
         let mut rx = Batch::<FrameMeta>::new(1, BUFFER_BYTES);
         assert!(rx.free().unwrap().append(frame));
@@ -332,6 +388,7 @@ impl Net {
             }
             Event::Bytes(conn, bytes) => node.router.handle_bytes(now, conn, &bytes),
             Event::Closed(conn, reason) => node.router.handle_closed(now, conn, reason),
+            Event::Frame(bytes) => self.enter(number, &bytes),
             Event::Packet(remote, bytes) => {
                 if self.nats.contains(&number) && !self.sent_to.contains(&(number, remote)) {
                     return;
@@ -365,8 +422,10 @@ impl Net {
             out.packets.pop();
         }
         while let Some((frame, _)) = out.frames.front() {
-            self.nodes[number].received.push(frame.to_vec());
+            let frame = frame.to_vec();
             out.frames.pop();
+            self.put_on_bridge(number, loops::Port::Router, &frame);
+            self.nodes[number].received.push(frame);
         }
         while let Some(notice) = out.notices.pop() {
             self.nodes[number].router.handle_notice(self.now, notice);
@@ -379,6 +438,9 @@ impl Net {
         while let Some(action) = self.nodes[number].router.poll_action() {
             let at = self.now + Duration::from_millis(1);
             match action {
+                Action::SendFrame { bytes } => {
+                    self.put_on_bridge(number, loops::Port::Router, &bytes);
+                }
                 Action::Resolve { target } => {
                     let addresses = vec![target.to_string().parse().unwrap()];
                     self.nodes[number]
@@ -434,7 +496,9 @@ impl Net {
                 .handle_snapshot(self.now, view, &mut output.output());
             assert_eq!(progress, Progress::Done);
         }
-        while node.router.poll_event().is_some() {}
+        while let Some(event) = node.router.poll_event() {
+            node.events.push(event.to_string());
+        }
         if changed {
             self.finish(number, output);
         }
@@ -539,5 +603,6 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
         address,
         boot_id,
         received: Vec::new(),
+        events: Vec::new(),
     }
 }

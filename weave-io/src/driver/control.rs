@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weave_core::{
-    Action, BUFFER_BYTES, Batch, Command, Event, Notice, PacketIo, PacketMeta, Router, RouterWake,
-    Status, Traffic,
+    Action, BUFFER_BYTES, Batch, Command, Event, Notice, PacketIo, PacketMeta, PortChange, Router,
+    RouterWake, Status, Traffic,
 };
 use weave_mesh::{CloseReason, ConnId, Subnet, Target};
 
-use super::{NoticeQueue, Published, Shared, SharedStats};
+use super::{Inbox, NoticeQueue, Published, Shared, SharedStats};
 
 /// Runs a [`Router`]: feeds it inputs and the workers' notices, publishes its snapshots, sends its packets, and
 /// hands on the rest of what it wants.
@@ -21,6 +21,7 @@ pub struct ControlLoop<P> {
     packets_out: Batch<PacketMeta>,
     published: Arc<Published>,
     notices: Arc<NoticeQueue>,
+    inbox: Arc<Inbox>,
     stats: Arc<SharedStats>,
     taken: Vec<Notice>,
 }
@@ -62,6 +63,8 @@ pub enum Input {
     LocalAddresses(Vec<IpAddr>),
     /// Subnets of overlays that this host has an address in, all of them.
     OverlaySubnets(Vec<Subnet>),
+    /// What the bridge that the port is on tells of its stations.
+    Port(Vec<PortChange>),
     /// The MTU of the device that leads to the peers, bytes of IP.
     UnderlayMtu(u16),
     /// The user wants something.
@@ -88,6 +91,7 @@ impl<P: PacketIo> ControlLoop<P> {
             packets_out: Batch::new(SEND_SLOTS, BUFFER_BYTES),
             published: Arc::clone(&shared.published),
             notices: Arc::clone(&shared.notices),
+            inbox: Arc::clone(&shared.inbox),
             stats: Arc::clone(&shared.stats),
             taken: Vec::new(),
         }
@@ -148,6 +152,7 @@ impl<P: PacketIo> ControlLoop<P> {
                 self.router.handle_local_addresses(now, addresses);
             }
             Input::OverlaySubnets(subnets) => self.router.handle_overlay_subnets(now, subnets),
+            Input::Port(changes) => self.router.handle_port_changes(now, &changes),
             Input::UnderlayMtu(bytes) => self.router.handle_underlay_mtu(now, bytes),
             Input::Command(command) => self.router.handle_command(now, command),
         }
@@ -158,6 +163,8 @@ impl<P: PacketIo> ControlLoop<P> {
         while let Some(action) = self.router.poll_action() {
             if let Action::SendPacket { remote, bytes } = action {
                 self.send(remote, &bytes);
+            } else if let Action::SendFrame { bytes } = action {
+                self.inbox.push_frame(bytes);
             } else {
                 turn.actions.push(action);
             }

@@ -4,6 +4,7 @@
 //! wakes it. The control plane's runs a tokio runtime of its own: TCP streams, names, files, deadlines. Neither
 //! ever wakes up just to look.
 
+mod bridge;
 mod control;
 mod port;
 mod streams;
@@ -19,7 +20,7 @@ use weave_core::{Command, Config, Fib, MacTable, Router, Status};
 use weave_crypto::Identity;
 use weave_mesh::{Subnet, Target};
 
-use super::{ControlLoop, NoticeQueue, Published, Shared, SharedStats, Worker, WorkerError};
+use super::{ControlLoop, Inbox, NoticeQueue, Published, Shared, SharedStats, Worker, WorkerError};
 use crate::udp::canonical;
 use crate::{StateDir, StateError, UdpTransport, os_seed, tcp};
 
@@ -40,6 +41,9 @@ pub struct RunConfig {
     pub sockets: Sockets,
     /// Where frames enter and leave; none for a pure relay.
     pub port: Option<FramePort>,
+    /// Set where the port is a device on a bridge of the calling thread's namespace: with the feature `host`, the
+    /// bridge's own table is watched, so that addresses go with the device behind which they were.
+    pub bridge: Option<BridgePort>,
     /// Where to keep what must outlive the process; without, a restart begins anew.
     pub state: Option<StateDir>,
     /// Lists the addresses of this host's interfaces. Called at the start and every 5 s, may block.
@@ -55,6 +59,15 @@ pub struct HostAddresses {
     pub underlay: Vec<IpAddr>,
     /// Subnets of the overlay, by which no router is to be reached.
     pub overlay_subnets: Vec<Subnet>,
+}
+
+/// Which bridge the frame port is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgePort {
+    /// Name of the bridge.
+    pub bridge: String,
+    /// Name of the device on it that is the router's port.
+    pub port: String,
 }
 
 /// The sockets that a router listens on: TCP and UDP, at one address and port.
@@ -169,6 +182,7 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         published: Arc::new(Published::new(fib)),
         notices: Arc::new(NoticeQueue::new()),
         stats: Arc::new(SharedStats::new()),
+        inbox: Arc::new(Inbox::new()),
         macs,
     };
 
@@ -187,6 +201,7 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         requests: from_handles,
         dropped,
         state: config.state,
+        bridge: config.bridge,
         local_addresses: config.local_addresses.into(),
         underlay_mtu: config.underlay_mtu.into(),
     };

@@ -10,7 +10,7 @@ use weave_core::{
 };
 
 use super::published::FibCache;
-use super::{NoticeQueue, Published, SharedStats};
+use super::{Inbox, NoticeQueue, Published, SharedStats};
 
 /// What a worker shares with the control plane and with other workers.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Shared {
     pub notices: Arc<NoticeQueue>,
     /// Where counters go to.
     pub stats: Arc<SharedStats>,
+    /// Where packets that came by streams, and frames of the control plane's own, come from.
+    pub inbox: Arc<Inbox>,
     /// MAC addresses learned.
     pub macs: Arc<MacTable>,
 }
@@ -123,6 +125,19 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
                 })?;
             rx.clear();
         }
+        let is_handed_over = !self.shared.inbox.is_empty();
+        if is_handed_over {
+            let rx = &mut self.packets_in;
+            let stats = self.forwarder.stats_mut();
+            self.shared
+                .inbox
+                .take(rx, &mut self.outlet.frames_out, stats);
+            self.outlet
+                .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
+                    forwarder.handle_packets(now, view, rx, out)
+                })?;
+            rx.clear();
+        }
         // After the local frames: their answers are here sooner, and strangers come last.
         let packets = self
             .outlet
@@ -137,7 +152,7 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
                 })?;
             rx.clear();
         }
-        if is_new || frames > 0 || packets > 0 {
+        if is_new || is_handed_over || frames > 0 || packets > 0 {
             self.shared.notices.push_all(&mut self.notices);
             self.outlet.count_refused(self.forwarder.stats_mut());
             self.shared.stats.store(self.forwarder.stats());
@@ -145,6 +160,7 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
         let port = self.outlet.frames.as_ref();
         let is_busy = frames >= RECEIVE_SLOTS
             || packets >= RECEIVE_SLOTS
+            || !self.shared.inbox.is_empty()
             || port.is_some_and(FrameIo::has_ready);
         Ok(if is_busy {
             Progress::Busy

@@ -13,7 +13,7 @@ use super::dice::Dice;
 use super::host::Host;
 use super::net::Machine as Answers;
 use crate::{
-    ControlLoop, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,
+    ControlLoop, Inbox, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,
 };
 use crate::{MemoryHost, MemoryPort, MemorySocket, MemoryWire};
 
@@ -159,10 +159,14 @@ impl Process {
         let published = Published::new(Arc::new(Fib::empty(now, router.peer_id().short_id(), 0)));
         let raise = Arc::clone(&has_snapshot);
         published.on_store(move || raise.store(true, Ordering::Relaxed));
+        let inbox = Inbox::new();
+        let raise = Arc::clone(&has_snapshot);
+        inbox.on_filled(move || raise.store(true, Ordering::Relaxed));
         let shared = Shared {
             published: Arc::new(published),
             notices: Arc::new(notices),
             stats: Arc::new(SharedStats::new()),
+            inbox: Arc::new(inbox),
             macs: Arc::clone(&macs),
         };
         Self {

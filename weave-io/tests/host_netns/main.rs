@@ -5,6 +5,7 @@
 
 mod bridges;
 mod devices;
+mod fdb;
 mod namespaces;
 #[path = "../support/root_tests.rs"]
 mod root_tests;
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
         bridges::two_containers_on_a_bridge_reach_each_other,
         devices::devices_are_looked_up_changed_and_removed,
         devices::a_device_moves_to_another_namespace,
+        fdb::stations_of_a_bridge_are_noticed_as_they_come_and_go,
+        fdb::stations_that_were_there_before_are_listed_and_overruns_survived,
         namespaces::a_namespace_is_made_found_and_removed,
         namespaces::a_namespace_in_scope_goes_when_the_scope_fails,
         namespaces::a_programs_children_inherit_the_namespace,

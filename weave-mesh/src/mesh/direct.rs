@@ -177,15 +177,19 @@ impl Mesh {
             }
         }
         remotes.truncate(CANDIDATES_MAX);
-        let path = self.directs.by_peer.entry(peer).or_insert(DirectPath {
-            peer,
-            search: None,
-            chosen: None,
-            path_mtu: PathMtu::new(),
-            deadline: None,
-            up_since: None,
-            probed: 0,
-        });
+        let path = self
+            .directs
+            .by_peer
+            .entry(peer)
+            .or_insert_with(|| DirectPath {
+                peer,
+                search: None,
+                chosen: None,
+                path_mtu: PathMtu::new(),
+                deadline: None,
+                up_since: None,
+                probed: 0,
+            });
         path.probed = remotes.len();
         path.search = Some(Search {
             next_at: now,

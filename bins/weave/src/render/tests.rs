@@ -147,7 +147,9 @@ fn example() -> Status {
             peer: "a".into(),
             local: true,
             age_s: 7,
+            damped: false,
         }],
+        segment: vec![],
         routes: vec![RouteStatus {
             destination: "b".into(),
             peer_id: "b".into(),

@@ -102,6 +102,7 @@ fn a_relayed_packet_says_nothing_of_the_direct_path() {
             .learn(world.now, mac(to, 1), site(to));
     }
     world.nodes[0].macs.learn(world.now, mac(2, 1), site(2));
+    world.nodes[2].macs.learn(world.now, mac(2, 1), Site::LOCAL);
     world.nodes[0].fib.sites[site(2).index()]
         .as_mut()
         .unwrap()
@@ -166,8 +167,102 @@ fn a_note_that_an_address_is_not_there_has_it_forgotten() {
     );
     note(&mut world, 2, 0, mac(2, 1));
     assert_eq!(world.nodes[0].macs.lookup(mac(2, 1)), None);
-    assert!(world.notices(0).contains(&Notice::Note {
-        site: site(2),
-        note: Note::NotHere { mac: mac(2, 1) }
-    }));
+    assert_eq!(
+        world.notices(0),
+        [],
+        "nothing that the control plane has to know"
+    );
+    assert_eq!(world.nodes[0].forwarder.stats().not_here_obeyed, 1);
+}
+
+#[test]
+fn a_frame_for_an_address_that_is_gone_is_written_answered_and_found_elsewhere() {
+    for relayed in [false, true] {
+        let mut world = if relayed { line() } else { pair() };
+        let (far, other) = if relayed { (2, 1) } else { (1, 1) };
+        // Silent, it went from `far` to `other` (or, of two, nowhere), and only its old host knows that it went.
+        world.nodes[far].macs.forget(mac(far, 1));
+        let ping = frame(mac(far, 1), mac(0, 1), b"are you there?");
+        world.put_one(0, ping.clone());
+        assert_eq!(
+            kinds(&world),
+            [if relayed { Kind::Relay } else { Kind::Unicast }]
+        );
+        world.carry();
+        assert_eq!(
+            world.delivered(far),
+            std::slice::from_ref(&ping),
+            "written all the same"
+        );
+        assert_eq!(world.nodes[far].forwarder.stats().not_here_sent, 1);
+        assert_eq!(world.nodes[0].macs.lookup(mac(far, 1)), None);
+        world.put_one(0, ping.clone());
+        assert_eq!(kinds(&world), [Kind::Flood]);
+        world.carry();
+        assert!(world.delivered(other).contains(&ping));
+        world.delivered(far);
+        let answer = frame(mac(0, 1), mac(far, 1), b"here");
+        world.put_one(other, answer.clone());
+        world.carry();
+        assert_eq!(world.delivered(0), [answer]);
+        assert_eq!(world.nodes[0].macs.lookup(mac(far, 1)), Some(site(other)));
+        assert_eq!(world.drops_total(), 0);
+    }
+}
+
+#[test]
+fn one_router_is_told_once_a_second_that_an_address_is_not_here() {
+    let mut world = pair();
+    world.nodes[1].macs.forget(mac(1, 1));
+    let sent = |world: &World| world.nodes[1].forwarder.stats().not_here_sent;
+    for _ in 0..5 {
+        // It does not listen.
+        world.nodes[0].macs.learn(world.now, mac(1, 1), site(1));
+        world.put_one(0, frame(mac(1, 1), mac(0, 1), b"x"));
+        world.carry();
+    }
+    assert_eq!(sent(&world), 1);
+    world.now += Duration::from_secs(1);
+    world.nodes[0].macs.learn(world.now, mac(1, 1), site(1));
+    world.put_one(0, frame(mac(1, 1), mac(0, 1), b"x"));
+    world.carry();
+    assert_eq!(sent(&world), 2);
+}
+
+#[test]
+fn what_could_not_have_been_learned_is_not_denied() {
+    let mut world = pair();
+    world.nodes[1].macs = MacTable::new(4, world.nodes[1].fib.epoch, 3);
+    for number in 10..12 {
+        let learned = world.nodes[1]
+            .macs
+            .learn(world.now, mac(1, number), Site::LOCAL);
+        assert_eq!(learned, Learned::New);
+    }
+    world.put_one(0, frame(mac(1, 1), mac(0, 1), b"one too many to be known"));
+    assert_eq!(world.carry(), 1, "no answer");
+    assert_eq!(world.delivered(1).len(), 1);
+    world.put_one(0, frame(mac(1, 10), mac(0, 1), b"known"));
+    world.carry();
+    assert_eq!(world.nodes[1].forwarder.stats().not_here_sent, 0);
+}
+
+#[test]
+fn an_address_that_flaps_is_told_of_once_and_stays() {
+    let mut world = pair();
+    for _ in 0..8 {
+        for node in 0..2 {
+            world.put_one(node, frame(BROADCAST, mac(0, 1), b"two have one address"));
+            world.carry();
+        }
+    }
+    for node in 0..2 {
+        let told = world.notices(node);
+        let damped = |notice: &&Notice| matches!(notice, Notice::MacDamped { .. });
+        assert_eq!(told.iter().filter(damped).count(), 1, "{told:?}");
+        let stats = world.nodes[node].forwarder.stats();
+        assert_eq!(stats.macs_moved, 5);
+        assert!(stats.macs_damped > 0);
+    }
+    assert_eq!(world.drops_total(), 0, "its frames go on");
 }

@@ -13,7 +13,7 @@ use weave_mesh::Target;
 
 use super::streams::Streams;
 use super::thread::WorkerThread;
-use super::{HostAddresses, RunError, Shared};
+use super::{BridgePort, HostAddresses, RunError, Shared};
 use crate::driver::{ControlLoop, Input, Turn};
 use crate::udp::canonical;
 use crate::{StateDir, UdpTransport};
@@ -35,6 +35,7 @@ pub(super) struct Control {
     pub(super) dropped: oneshot::Receiver<()>,
     pub(super) state: Option<StateDir>,
     pub(super) local_addresses: Arc<dyn Fn() -> HostAddresses + Send + Sync>,
+    pub(super) bridge: Option<BridgePort>,
     pub(super) underlay_mtu: Arc<dyn Fn() -> Option<u16> + Send + Sync>,
 }
 
@@ -85,6 +86,7 @@ impl Control {
             mut requests,
             mut dropped,
             state,
+            bridge,
             local_addresses,
             underlay_mtu,
         } = self;
@@ -93,6 +95,9 @@ impl Control {
         shared.notices.on_notices(move || notify.notify_one());
         let (inputs, mut from_tasks) = mpsc::channel(INPUTS_MAX);
         tokio::spawn(watch_addresses(local_addresses, inputs.clone()));
+        if let Some(bridge) = bridge {
+            super::bridge::watch(bridge, &inputs);
+        }
         tokio::spawn(watch_underlay_mtu(underlay_mtu, inputs.clone()));
         let mut outside = Outside::new(inputs, state);
         let mut control = control;
@@ -225,8 +230,8 @@ impl Outside {
             Action::StorePeers { peers } => {
                 self.peers.send_replace(peers);
             }
-            // The control loop has sent it itself.
-            Action::SendPacket { .. } => {}
+            // The control loop has sent them itself.
+            Action::SendPacket { .. } | Action::SendFrame { .. } => {}
         }
         Ok(None)
     }

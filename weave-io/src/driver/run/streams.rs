@@ -122,6 +122,7 @@ impl Streams {
             Input::Resolved { .. }
             | Input::LocalAddresses(_)
             | Input::OverlaySubnets(_)
+            | Input::Port(_)
             | Input::UnderlayMtu(_)
             | Input::Command(_) => true,
         }

@@ -22,7 +22,7 @@ async fn frames_are_carried_over(loopback: IpAddr) {
     let question = frame(BROADCAST, mac(2), b"who is there?");
     let received = until(|| {
         b_host.push_bytes(&question);
-        a_host.pop()
+        std::iter::from_fn(|| a_host.pop()).find(|frame| frame.bytes == question)
     });
     assert_eq!(received.await.bytes, question);
 
@@ -162,6 +162,7 @@ fn config(number: u8, targets: Vec<Target>) -> RunConfig {
         port: None,
         state: None,
         local_addresses: Box::new(HostAddresses::default),
+        bridge: None,
         underlay_mtu: Box::new(|| None),
     }
 }

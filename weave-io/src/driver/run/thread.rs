@@ -56,6 +56,7 @@ impl WorkerThread {
             Some(WaitFor::Nothing) | None => None,
         };
         shared.published.on_store(waker(&wake));
+        shared.inbox.on_filled(waker(&wake));
 
         let stop = Arc::new(AtomicBool::new(false));
         let loop_ = WorkerLoop {

@@ -166,6 +166,7 @@ impl Pair {
                 published: Arc::new(Published::new(Arc::new(fib))),
                 notices: Arc::new(NoticeQueue::new()),
                 stats: Arc::new(SharedStats::new()),
+                inbox: Arc::new(Inbox::new()),
                 macs: Arc::new(MacTable::new(64, now, 1)),
             };
             Side {
@@ -261,6 +262,9 @@ fn renumbered(fib: &Fib, version: u64) -> Fib {
         origins: fib.origins.clone(),
         flood_packet_bytes_max: fib.flood_packet_bytes_max,
         flood_sequence: Arc::clone(&fib.flood_sequence),
+        mates: fib.mates.clone(),
+        port_is_blocked: fib.port_is_blocked,
+        loop_network: fib.loop_network,
     }
 }
 

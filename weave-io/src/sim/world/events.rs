@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use smoltcp::wire::EthernetFrame;
-use weave_core::{Action, PacketMeta};
+use weave_core::{Action, LoopFrame, PacketMeta};
 
 use super::{Event, HostId, World};
 use crate::MemoryPacket;
@@ -346,6 +346,11 @@ impl World {
 
     /// A frame comes out of a router's port, and the bridge gives it to whom it is for.
     pub(super) fn give_frame(&mut self, router: RouterId, bytes: &[u8]) {
+        // Its own loop frames; those of others have no business here, and nobody sent them.
+        let peer = self.machines[router.0].identity.peer_id();
+        if LoopFrame::is_from(bytes, &peer) {
+            return;
+        }
         if let Err((checker, sentence)) = self.frames.delivered(router.0, bytes) {
             self.violate(checker, sentence);
         }
@@ -423,8 +428,8 @@ impl World {
                 Action::Close { conn } => {
                     self.with_streams(|streams, context| streams.close(context, router, conn))
                 }
-                // The control loop sends packets itself.
-                Action::SendPacket { .. } => {}
+                // The control loop sends them itself.
+                Action::SendPacket { .. } | Action::SendFrame { .. } => {}
                 Action::StoreBootId { boot_id } => self.machines[router.0].boot_id = boot_id,
                 Action::StorePeers { peers } => self.machines[router.0].peers = peers,
             }
