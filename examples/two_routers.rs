@@ -189,7 +189,8 @@ fn turn(
             Action::Close { .. }
             | Action::SendPacket { .. }
             | Action::StoreBootId { .. }
-            | Action::StorePeers { .. } => {}
+            | Action::StorePeers { .. }
+            | Action::Pinged { .. } => {}
         }
     }
     while node.worker.turn(now)? == Progress::Busy {}

@@ -14,20 +14,23 @@ pub(crate) enum Timer {
     Housekeeping,
     /// The peers to rejoin after a restart are stored.
     StorePeers,
+    /// A ping that nobody answers ends.
+    Echoes,
 }
 
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    deadlines: [Option<Instant>; 4],
+    deadlines: [Option<Instant>; 5],
 }
 
 impl Timers {
-    const ALL: [Timer; 4] = [
+    const ALL: [Timer; 5] = [
         Timer::Routes,
         Timer::Tunnels,
         Timer::Housekeeping,
         Timer::StorePeers,
+        Timer::Echoes,
     ];
 
     /// Sets a timer, whatever it was.

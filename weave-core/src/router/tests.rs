@@ -1,6 +1,7 @@
 //! Whole routers with their forwarders, joined in memory, in virtual time. Faults, scenarios and hosts with real
 //! stacks are the simulator's; this shows that the parts of this crate fit together.
 
+mod echo;
 mod trace;
 
 use std::collections::VecDeque;
@@ -192,6 +193,7 @@ struct Node {
     address: SocketAddr,
     boot_id: u64,
     received: Vec<Vec<u8>>,
+    pinged: Vec<(Instant, u64, Result<Ping, PingError>)>,
 }
 
 /// What is on its way: to whom, from whom, what. A delay of 1 ms each way.
@@ -407,6 +409,9 @@ impl Net {
                 }
                 Action::SendPacket { remote, bytes } => self.transmit(number, from, remote, bytes),
                 Action::StoreBootId { .. } | Action::StorePeers { .. } => {}
+                Action::Pinged { id, result } => {
+                    self.nodes[number].pinged.push((self.now, id, result))
+                }
             }
         }
         let mut output = Buffers::new();
@@ -526,5 +531,6 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
         address,
         boot_id,
         received: Vec::new(),
+        pinged: Vec::new(),
     }
 }

@@ -160,7 +160,7 @@ impl World {
                 }
             }
             Action::SendPacket { .. } => panic!("the control loop sends packets itself"),
-            Action::StoreBootId { .. } | Action::StorePeers { .. } => {}
+            Action::StoreBootId { .. } | Action::StorePeers { .. } | Action::Pinged { .. } => {}
         }
     }
 }
