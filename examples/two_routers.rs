@@ -193,7 +193,8 @@ fn turn(
             | Action::SendPacket { .. }
             | Action::SendFrame { .. }
             | Action::StoreBootId { .. }
-            | Action::StorePeers { .. } => {}
+            | Action::StorePeers { .. }
+            | Action::Pinged { .. } => {}
         }
     }
     while node.worker.turn(now)? == Progress::Busy {}

@@ -156,7 +156,8 @@ impl World {
                 | Action::Close { .. }
                 | Action::Resolve { .. }
                 | Action::StoreBootId { .. }
-                | Action::StorePeers { .. } => {}
+                | Action::StorePeers { .. }
+                | Action::Pinged { .. } => {}
             }
         }
         let _fib = self.router.poll_fib();

@@ -83,8 +83,8 @@ pub use packet::{
 };
 pub use router::{
     Action, Command, Config, ConnectionStatus, Event, FindError, Level, MacStatus, OtherPath,
-    PeerStatus, RouteStatus, Router, RouterWake, SegmentStatus, Status, TargetStatus, Trace,
-    TraceHop, Verdict,
+    PeerStatus, Ping, PingError, PingHop, RouteStatus, Router, RouterWake, SegmentStatus, Status,
+    TargetStatus, Trace, TraceHop, Verdict,
 };
 pub use routes::{PathNode, PathTree};
 pub use site::Site;

@@ -501,7 +501,8 @@ impl<'a> Iterator for Entries<'a> {
 /// A word from one edge router to the other, in their tunnel.
 ///
 /// ```text
-/// 0 type: 1 not here (then the MAC address, 6 bytes), 2 closing, 3 confirm
+/// 0 type: 1 not here (then the MAC address, 6 bytes), 2 closing, 3 confirm,
+///         4 echo, 5 its answer (then a token, 8 bytes)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
@@ -514,11 +515,21 @@ pub enum Note {
     Closing,
     /// Nothing but a packet that opens: tells the responder of a new tunnel that the initiator has the keys.
     Confirm,
+    /// Asks for an answer with the same token: how long is the way?
+    Echo {
+        /// Drawn by the asker.
+        token: u64,
+    },
+    /// The answer to an echo.
+    EchoAnswer {
+        /// The echo's.
+        token: u64,
+    },
 }
 
 impl Note {
     /// Bytes of the longest note.
-    pub const BYTES_MAX: usize = 7;
+    pub const BYTES_MAX: usize = 9;
 
     /// Reads an opened note's body.
     ///
@@ -533,7 +544,14 @@ impl Note {
             [1, mac @ ..] if mac.len() < 6 => Err(PacketError::Truncated),
             [2] => Ok(Self::Closing),
             [3] => Ok(Self::Confirm),
-            [1..=3, ..] => Err(PacketError::Trailing),
+            [4, token @ ..] if token.len() == 8 => Ok(Self::Echo {
+                token: u64::from_be_bytes(array(token)),
+            }),
+            [5, token @ ..] if token.len() == 8 => Ok(Self::EchoAnswer {
+                token: u64::from_be_bytes(array(token)),
+            }),
+            [4 | 5, token @ ..] if token.len() < 8 => Err(PacketError::Truncated),
+            [1..=5, ..] => Err(PacketError::Trailing),
             [other, ..] => Err(PacketError::Kind(*other)),
         }
     }
@@ -543,7 +561,7 @@ impl Note {
         match self {
             Self::NotHere { mac } => {
                 out[0] = 1;
-                out[1..].copy_from_slice(mac.as_bytes());
+                out[1..7].copy_from_slice(mac.as_bytes());
                 7
             }
             Self::Closing => {
@@ -553,6 +571,16 @@ impl Note {
             Self::Confirm => {
                 out[0] = 3;
                 1
+            }
+            Self::Echo { token } => {
+                out[0] = 4;
+                out[1..].copy_from_slice(&token.to_be_bytes());
+                9
+            }
+            Self::EchoAnswer { token } => {
+                out[0] = 5;
+                out[1..].copy_from_slice(&token.to_be_bytes());
+                9
             }
         }
     }

@@ -7,6 +7,7 @@ mod command;
 mod config;
 mod departures;
 mod direct;
+mod echo;
 mod find;
 mod history;
 mod keys;
@@ -32,6 +33,7 @@ use weave_mesh::{CloseReason, ConnId, DirectVerifier, Mesh, Subnet, Target, Veri
 
 pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
+pub use echo::{Ping, PingError, PingHop};
 pub use find::FindError;
 pub use status::{
     ConnectionStatus, MacStatus, PeerStatus, RouteStatus, SegmentStatus, Status, TargetStatus,
@@ -40,13 +42,14 @@ pub use status::{
 pub use trace::{OtherPath, Trace, TraceHop};
 
 use crate::fib::{Fib, Heard};
-use crate::packet::{Kind, seal_packet};
+use crate::packet::{Envelope, Kind, Note, TTL_START, seal_packet};
 use crate::routes::PathTree;
 use crate::timer::{Timer, Timers};
 use crate::topology::Topology;
 use crate::{MacTable, Notice, PortChange, Site};
 use departures::Departures;
 use direct::Meetings;
+use echo::Echoes;
 use history::History;
 use loops::Loops;
 use sites::Sites;
@@ -93,6 +96,7 @@ pub struct Router {
     refusals: BTreeMap<&'static str, u64>,
     stored_peers: Vec<SocketAddr>,
     history: History,
+    echoes: Echoes,
     stopping: bool,
 }
 
@@ -178,6 +182,7 @@ impl Router {
             refusals: BTreeMap::new(),
             stored_peers: Vec::new(),
             history: History::default(),
+            echoes: Echoes::new(ChaCha20Rng::from_seed(rng.random())),
             stopping: false,
             config,
             identity,
@@ -287,7 +292,12 @@ impl Router {
                     self.mesh.handle_too_big(now, peer);
                 }
             }
-            Notice::UnknownReceiver { .. } | Notice::Note { .. } => {}
+            Notice::Note { site, note } => {
+                if let Some(peer) = self.sites.peer(site) {
+                    self.handle_note(now, peer, note);
+                }
+            }
+            Notice::UnknownReceiver { .. } => {}
         }
         self.drain_mesh(now);
     }
@@ -327,6 +337,7 @@ impl Router {
             Command::Forget(target) => {
                 self.mesh.forget(now, &target);
             }
+            Command::Ping { id, to, timeout } => self.ping(now, id, &to, timeout),
             Command::Shutdown => {
                 self.stopping = true;
                 self.mesh.shutdown(now);
@@ -380,6 +391,9 @@ impl Router {
         }
         if self.timers.take_due(Timer::Departures, now) {
             self.purge_departed(now);
+        }
+        if self.timers.take_due(Timer::Echoes, now) {
+            self.end_late_rounds(now);
         }
         self.drain_mesh(now);
         if self.timers.take_due(Timer::Routes, now) {
@@ -461,6 +475,7 @@ impl Router {
             };
             self.handle_mesh_action(action);
         }
+        self.send_waiting_echoes(now);
         // Set-ups that have not begun, and answers that keep coming late, set the time anew.
         self.timers.set(Timer::Tunnels, self.tunnels.next_timeout());
         self.timers
@@ -589,8 +604,44 @@ impl Router {
 
     // Private: the rest.
 
+    fn handle_note(&mut self, now: Instant, from: PeerId, note: Note) {
+        match note {
+            Note::Echo { token } => self.handle_echo(now, from, token),
+            Note::EchoAnswer { token } => self.handle_echo_answer(now, from, token),
+            // The data plane has done what there is to do.
+            Note::NotHere { .. } | Note::Closing | Note::Confirm => {}
+        }
+    }
+
+    /// Seals a note in the tunnel with a router, and sends it the way that frames for it go. False when there is no
+    /// tunnel or no way, or the way leads over a link that carries nothing yet.
+    fn send_note(&mut self, to: &PeerId, note: Note) -> bool {
+        let packet = self.next_hop(to).and_then(|next| {
+            let link = self.mesh.link(&next)?;
+            let remote = link.udp_remote()?;
+            let envelope = if next == *to {
+                None
+            } else {
+                Some(Envelope {
+                    ttl: TTL_START,
+                    tag: link.tag_out()?,
+                    destination: to.short_id(),
+                })
+            };
+            let mut body = [0; Note::BYTES_MAX];
+            let length = note.emit(&mut body);
+            let keys = self.tunnels.sealing(to)?;
+            let bytes = seal_packet(keys, Kind::Note, envelope, &body[..length]).ok()?;
+            Some(Action::SendPacket { remote, bytes })
+        });
+        let is_sent = packet.is_some();
+        self.actions.extend(packet);
+        is_sent
+    }
+
     fn keep_house(&mut self, now: Instant) {
         self.macs.age(now, MacTable::AGE_MAX);
+        self.echoes.keep_house(now);
         let store = self.mesh.store();
         let forgotten: Vec<PeerId> = self
             .sites

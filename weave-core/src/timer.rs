@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Departures,
     /// A loop frame is due, or a router was not heard at the port for long.
     Loops,
+    /// A ping that nobody answers ends.
+    Echoes,
 }
 
 /// The table.
@@ -29,7 +31,7 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    const ALL: [Timer; 7] = [
+    const ALL: [Timer; 8] = [
         Timer::Routes,
         Timer::Tunnels,
         Timer::Meetings,
@@ -37,6 +39,7 @@ impl Timers {
         Timer::StorePeers,
         Timer::Departures,
         Timer::Loops,
+        Timer::Echoes,
     ];
 
     /// Sets a timer, whatever it was.

@@ -1,5 +1,6 @@
 //! The control API: HTTP on the Unix socket, JSON both ways. `docs/control-api.md` is its description for users.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::UnixListener;
-use weave_core::Status;
+use weave_core::{FindError, Ping, PingError, Status, Trace};
 use weave_io::{Ended, Handle};
 use weave_mesh::Target;
 
@@ -42,6 +43,8 @@ fn routes(api: Api) -> Router {
         .route("/status", get(status))
         .route("/version", get(version))
         .route("/report", get(report))
+        .route("/trace", post(trace))
+        .route("/ping", post(ping))
         .route("/connect", post(connect))
         .route("/forget", post(forget))
         .fallback(no_such_path)
@@ -64,6 +67,40 @@ async fn report(State(api): State<Api>) -> Result<Json<Report>, Refusal> {
         options: Options::clone(&api.options),
         environment: Environment::now(&api.underlay),
     }))
+}
+
+async fn trace(
+    State(api): State<Api>,
+    request: Result<Json<PeerRequest>, JsonRejection>,
+) -> Result<Json<Trace>, Refusal> {
+    let PeerRequest { peer } = body(request)?;
+    within(api.handle.trace(peer))
+        .await?
+        .map(Json)
+        .map_err(not_found)
+}
+
+async fn ping(
+    State(api): State<Api>,
+    request: Result<Json<PingRequest>, JsonRejection>,
+) -> Result<Json<Ping>, Refusal> {
+    let PingRequest { peer, timeout_ms } = body(request)?;
+    let timeout = Duration::from_millis(timeout_ms);
+    if !PING_TIMEOUTS.contains(&timeout) {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!("timeout_ms is {timeout_ms}, not from 10 to 10000"),
+        ));
+    }
+    let answer = within_time(api.handle.ping(peer, timeout), timeout + PATIENCE);
+    match answer.await? {
+        Ok(ping) => Ok(Json(ping)),
+        Err(PingError::Find(error)) => Err(not_found(error)),
+        Err(error) => Err(Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            error.to_string(),
+        )),
+    }
 }
 
 async fn connect(
@@ -100,23 +137,40 @@ async fn forget(
 async fn no_such_path() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
-        "no such path: there are /status, /version, /report, /connect and /forget".to_owned(),
+        "no such path: there are /status, /version, /report, /trace, /ping, /connect and /forget"
+            .to_owned(),
     )
 }
 
 async fn no_such_method() -> Refusal {
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "no such method here: GET asks, POST /connect and POST /forget tell".to_owned(),
+        "no such method here: GET for /status, /version and /report, POST for the others"
+            .to_owned(),
     )
 }
 
-/// The body of `/connect` and `/forget`.
+/// The body of `/trace`, `/connect` and `/forget`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PeerRequest {
-    /// HOST or HOST:PORT.
+    /// To be connected to: HOST or HOST:PORT. To be traced: whatever names one router.
     peer: String,
+}
+
+/// The body of `/ping`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PingRequest {
+    /// Whatever names one router.
+    peer: String,
+    /// How long to wait for answers.
+    #[serde(default = "ping_timeout_ms")]
+    timeout_ms: u64,
+}
+
+fn ping_timeout_ms() -> u64 {
+    2000
 }
 
 /// The answer of `/connect` and `/forget`: an empty object, with room for more.
@@ -156,19 +210,41 @@ impl IntoResponse for Refusal {
 }
 
 fn target(request: Result<Json<PeerRequest>, JsonRejection>) -> Result<Target, Refusal> {
-    let Json(request) =
-        request.map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))?;
-    request.peer.parse().map_err(|error| {
+    let PeerRequest { peer } = body(request)?;
+    peer.parse().map_err(|error| {
         Refusal::new(
             StatusCode::BAD_REQUEST,
-            format!("{:?} is no peer: {error}", request.peer),
+            format!("{peer:?} is no peer: {error}"),
         )
     })
 }
 
+fn body<T>(request: Result<Json<T>, JsonRejection>) -> Result<T, Refusal> {
+    match request {
+        Ok(Json(body)) => Ok(body),
+        Err(rejection) => Err(Refusal::new(rejection.status(), rejection.body_text())),
+    }
+}
+
+/// Nobody is meant, or several.
+fn not_found(error: FindError) -> Refusal {
+    let status = match error {
+        FindError::Ambiguous { .. } => StatusCode::CONFLICT,
+        FindError::Unknown(_) | FindError::MacUnknown(_) | _ => StatusCode::NOT_FOUND,
+    };
+    Refusal::new(status, error.to_string())
+}
+
 /// The router's answer; it comes within a millisecond unless the router is stuck or ending.
 async fn within<T>(answer: impl Future<Output = Result<T, Ended>>) -> Result<T, Refusal> {
-    match tokio::time::timeout(PATIENCE, answer).await {
+    within_time(answer, PATIENCE).await
+}
+
+async fn within_time<T>(
+    answer: impl Future<Output = Result<T, Ended>>,
+    patience: Duration,
+) -> Result<T, Refusal> {
+    match tokio::time::timeout(patience, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(Ended)) => Err(Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -176,7 +252,7 @@ async fn within<T>(answer: impl Future<Output = Result<T, Ended>>) -> Result<T, 
         )),
         Err(_) => Err(Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("the router does not answer within {} s", PATIENCE.as_secs()),
+            format!("the router does not answer within {} s", patience.as_secs()),
         )),
     }
 }
@@ -186,3 +262,5 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A host name has at most 255 bytes; the rest is JSON around it.
 const BODY_BYTES_MAX: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a ping may be waited for.
+const PING_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);

@@ -72,6 +72,7 @@ fn packets(suite: Suite) -> Vec<(&'static str, Vec<u8>)> {
         bytes[..length].to_vec()
     };
     let mac = EthernetAddress([2, 0, 0, 0, 0, 9]);
+    let token = 0x1112_1314_1516_1718;
     [
         ("unicast", Kind::Unicast, None, unicast_body()),
         (
@@ -90,6 +91,18 @@ fn packets(suite: Suite) -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("note-closing", Kind::Note, None, note(Note::Closing)),
         ("note-confirm", Kind::Note, None, note(Note::Confirm)),
+        (
+            "note-echo",
+            Kind::Note,
+            Some(envelope()),
+            note(Note::Echo { token }),
+        ),
+        (
+            "note-echo-answer",
+            Kind::Note,
+            None,
+            note(Note::EchoAnswer { token }),
+        ),
     ]
     .into_iter()
     .map(|(name, kind, envelope, body)| (name, seal_packet(&from, kind, envelope, &body).unwrap()))
@@ -273,7 +286,10 @@ fn notes_are_exact() {
         (&[1, 2, 3, 4, 5, 6, 7, 8], PacketError::Trailing),
         (&[2, 0], PacketError::Trailing),
         (&[0], PacketError::Kind(0)),
-        (&[4], PacketError::Kind(4)),
+        (&[4], PacketError::Truncated),
+        (&[5, 1, 2, 3, 4, 5, 6, 7], PacketError::Truncated),
+        (&[4, 1, 2, 3, 4, 5, 6, 7, 8, 9], PacketError::Trailing),
+        (&[6], PacketError::Kind(6)),
     ] {
         assert_eq!(Note::parse(bytes), Err(error), "{bytes:?}");
     }
@@ -283,6 +299,8 @@ fn notes_are_exact() {
         },
         Note::Closing,
         Note::Confirm,
+        Note::Echo { token: u64::MAX },
+        Note::EchoAnswer { token: 1 },
     ] {
         let mut bytes = [0; Note::BYTES_MAX];
         let length = note.emit(&mut bytes);

@@ -8,6 +8,8 @@ use smoltcp::wire::EthernetAddress;
 use weave_crypto::PeerId;
 use weave_mesh::{ConnId, Target};
 
+use super::echo::{Ping, PingError};
+
 use crate::timer::Timer;
 
 /// A command of the user.
@@ -17,6 +19,15 @@ pub enum Command {
     Connect(Target),
     /// Connect to it no longer; a link that stands stays while gossip wants it.
     Forget(Target),
+    /// Ask each router on the path to this one for an answer; answered by [`Action::Pinged`].
+    Ping {
+        /// Names this ping among those under way.
+        id: u64,
+        /// Whom, as [`Router::trace`](super::Router::trace) takes it.
+        to: String,
+        /// How long to wait for answers; at most 10 s.
+        timeout: Duration,
+    },
     /// Say goodbye to all neighbours. Drain the actions afterwards, then drop the router.
     Shutdown,
 }
@@ -69,6 +80,13 @@ pub enum Action {
     StorePeers {
         /// The addresses.
         peers: Vec<SocketAddr>,
+    },
+    /// A ping has ended: tell whoever asked for it.
+    Pinged {
+        /// The id given with [`Command::Ping`].
+        id: u64,
+        /// What came back.
+        result: Result<Ping, PingError>,
     },
 }
 
@@ -285,6 +303,8 @@ pub enum RouterWake {
     Departures,
     /// A loop frame is due, or a router was not heard at the port for long.
     Loops,
+    /// A ping ends without an answer.
+    Echoes,
 }
 
 impl From<Timer> for RouterWake {
@@ -297,6 +317,7 @@ impl From<Timer> for RouterWake {
             Timer::StorePeers => Self::StorePeers,
             Timer::Departures => Self::Departures,
             Timer::Loops => Self::Loops,
+            Timer::Echoes => Self::Echoes,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Whole routers with their forwarders, joined in memory, in virtual time. Faults, scenarios and hosts with real
 //! stacks are the simulator's; this shows that the parts of this crate fit together.
 
+mod direct;
+mod echo;
 mod loops;
 mod trace;
 
@@ -15,8 +17,6 @@ use crate::{
     BUFFER_BYTES, Batch, EthernetAddress, Forwarder, ForwarderConfig, FrameCaps, FrameMeta,
     Notices, Output, PacketCaps, PacketMeta, Progress, View,
 };
-
-mod direct;
 
 #[test]
 fn two_routers_meet_and_a_frame_crosses_both_ways() {
@@ -224,6 +224,7 @@ struct Node {
     boot_id: u64,
     received: Vec<Vec<u8>>,
     events: Vec<String>,
+    pinged: Vec<(Instant, u64, Result<Ping, PingError>)>,
 }
 
 /// What is on its way: to whom, from whom, what. A delay of 1 ms each way.
@@ -479,6 +480,9 @@ impl Net {
                 }
                 Action::SendPacket { remote, bytes } => self.transmit(number, from, remote, bytes),
                 Action::StoreBootId { .. } | Action::StorePeers { .. } => {}
+                Action::Pinged { id, result } => {
+                    self.nodes[number].pinged.push((self.now, id, result))
+                }
             }
         }
         let mut output = Buffers::new();
@@ -604,5 +608,6 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
         boot_id,
         received: Vec::new(),
         events: Vec::new(),
+        pinged: Vec::new(),
     }
 }

@@ -13,10 +13,12 @@ mod thread;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
-use weave_core::{Command, Config, Fib, MacTable, Router, Status};
+use weave_core::{
+    Command, Config, Fib, FindError, MacTable, Ping, PingError, Router, Status, Trace,
+};
 use weave_crypto::Identity;
 use weave_mesh::{Subnet, Target};
 
@@ -288,6 +290,35 @@ impl Handle {
     /// When it has ended.
     pub async fn status(&self) -> Result<Status, Ended> {
         self.ask(Request::Status).await
+    }
+
+    /// By which path frames reach a router, named as [`Router::trace`] takes it, and why by that one.
+    ///
+    /// # Errors
+    /// When the router has ended. The inner error says that nobody is meant, or several.
+    pub async fn trace(&self, to: impl Into<String>) -> Result<Result<Trace, FindError>, Ended> {
+        let to = to.into();
+        self.ask(|answer| Request::Trace(to, answer)).await
+    }
+
+    /// Asks each router on the path to one, named as [`Router::trace`] takes it, for an answer, and waits for them:
+    /// no longer than `timeout`, which is at most 10 s.
+    ///
+    /// # Errors
+    /// When the router has ended. The inner error says that nobody is meant, or several, or that too many pings are
+    /// under way; a router that does not answer is none.
+    pub async fn ping(
+        &self,
+        to: impl Into<String>,
+        timeout: Duration,
+    ) -> Result<Result<Ping, PingError>, Ended> {
+        let to = to.into();
+        self.ask(|answer| Request::Ping {
+            to,
+            timeout,
+            answer,
+        })
+        .await
     }
 
     /// Connects to a target, and keeps trying.

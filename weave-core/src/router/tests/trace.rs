@@ -5,7 +5,7 @@ use crate::{FindError, Trace};
 
 #[test]
 fn a_path_over_a_relay_names_its_hops_and_why_it_is_not_the_direct_one() {
-    let net = line();
+    let net = Net::line();
     let trace = net.trace(0, "c");
     assert!(trace.reachable && !trace.local, "{trace:?}");
     let names: Vec<&str> = trace.hops.iter().map(|hop| hop.name.as_str()).collect();
@@ -25,7 +25,7 @@ fn a_path_over_a_relay_names_its_hops_and_why_it_is_not_the_direct_one() {
 
 #[test]
 fn a_link_that_heals_is_taken_and_the_other_way_is_told() {
-    let mut net = line();
+    let mut net = Net::line();
     net.cut.clear();
     net.run(Duration::from_secs(10));
     let trace = net.trace(0, "c");
@@ -63,7 +63,7 @@ fn a_router_out_of_reach_is_told_with_what_ended_the_link() {
 
 #[test]
 fn a_router_is_meant_by_name_identity_address_or_a_mac_behind_it() {
-    let mut net = line();
+    let mut net = Net::line();
     net.send(2, &frame(mac(3), EthernetAddress::BROADCAST, b"hello"));
     net.run(Duration::from_millis(10));
     let identity = net.nodes[2].router.peer_id().to_string();
@@ -110,17 +110,17 @@ fn one_of_two_of_a_name_is_not_guessed() {
     }
 }
 
-/// a – b – c, with a and c cut off from each other.
-fn line() -> Net {
-    let mut net = Net::new(&["a", "b", "c"]);
-    net.cut.push((0, 2));
-    net.connect(0, 1);
-    net.connect(2, 1);
-    net.run(Duration::from_secs(3));
-    net
-}
-
 impl Net {
+    /// a – b – c, with a and c cut off from each other.
+    pub(super) fn line() -> Self {
+        let mut net = Self::new(&["a", "b", "c"]);
+        net.cut.push((0, 2));
+        net.connect(0, 1);
+        net.connect(2, 1);
+        net.run(Duration::from_secs(3));
+        net
+    }
+
     fn trace(&self, from: usize, to: &str) -> Trace {
         self.nodes[from].router.trace(self.now, to).unwrap()
     }

@@ -168,7 +168,7 @@ impl World {
             Action::SendPacket { .. } | Action::SendFrame { .. } => {
                 panic!("the control loop sends them itself")
             }
-            Action::StoreBootId { .. } | Action::StorePeers { .. } => {}
+            Action::StoreBootId { .. } | Action::StorePeers { .. } | Action::Pinged { .. } => {}
         }
     }
 }

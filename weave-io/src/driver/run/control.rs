@@ -1,5 +1,6 @@
 //! The control plane's thread: streams, names, files and deadlines on one tokio runtime.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use weave_core::{Action, Command, Level, Status};
+use weave_core::{Action, Command, FindError, Level, Ping, PingError, Status, Trace};
 use weave_mesh::Target;
 
 use super::streams::Streams;
@@ -22,6 +23,12 @@ use crate::{StateDir, UdpTransport};
 #[derive(Debug)]
 pub(super) enum Request {
     Status(oneshot::Sender<Status>),
+    Trace(String, oneshot::Sender<Result<Trace, FindError>>),
+    Ping {
+        to: String,
+        timeout: Duration,
+        answer: oneshot::Sender<Result<Ping, PingError>>,
+    },
     Command(Command, oneshot::Sender<()>),
     Shutdown(oneshot::Sender<()>),
 }
@@ -134,6 +141,16 @@ impl Control {
                         let _ = answer.send(control.status(Instant::now()));
                         continue;
                     }
+                    Request::Trace(to, answer) => {
+                        let _ = answer.send(control.router().trace(Instant::now(), &to));
+                        continue;
+                    }
+                    Request::Ping { to, timeout, answer } => {
+                        let id = outside.expect_ping(answer);
+                        let command = Command::Ping { id, to, timeout };
+                        outside.turn(&mut control, Some(Input::Command(command)))?;
+                        continue;
+                    }
                     Request::Command(command, done) => {
                         outside.turn(&mut control, Some(Input::Command(command)))?;
                         let _ = done.send(());
@@ -162,6 +179,10 @@ struct Outside {
     state: Option<Arc<StateDir>>,
     /// The newest peers to store.
     peers: watch::Sender<Vec<SocketAddr>>,
+    /// Who waits for pings; each ends in time, and the router bounds how many are under way.
+    pings: BTreeMap<u64, oneshot::Sender<Result<Ping, PingError>>>,
+    /// Pings so far.
+    pinged: u64,
     /// When the router wants to be called.
     deadline: Option<Instant>,
 }
@@ -178,8 +199,17 @@ impl Outside {
             inputs,
             state,
             peers,
+            pings: BTreeMap::new(),
+            pinged: 0,
             deadline: None,
         }
+    }
+
+    /// Keeps who waits for a ping, and numbers it.
+    fn expect_ping(&mut self, answer: oneshot::Sender<Result<Ping, PingError>>) -> u64 {
+        self.pinged += 1;
+        self.pings.insert(self.pinged, answer);
+        self.pinged
     }
 
     /// Takes a turn and does what comes out of it, and again for what that causes at once.
@@ -229,6 +259,12 @@ impl Outside {
             }
             Action::StorePeers { peers } => {
                 self.peers.send_replace(peers);
+            }
+            Action::Pinged { id, result } => {
+                if let Some(answer) = self.pings.remove(&id) {
+                    // Whoever asked may have given up meanwhile.
+                    let _ = answer.send(result);
+                }
             }
             // The control loop has sent them itself.
             Action::SendPacket { .. } | Action::SendFrame { .. } => {}

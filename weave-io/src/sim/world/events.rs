@@ -432,6 +432,8 @@ impl World {
                 Action::SendPacket { .. } | Action::SendFrame { .. } => {}
                 Action::StoreBootId { boot_id } => self.machines[router.0].boot_id = boot_id,
                 Action::StorePeers { peers } => self.machines[router.0].peers = peers,
+                // Nobody of this world waits for one.
+                Action::Pinged { .. } => {}
             }
         }
     }
