@@ -76,6 +76,7 @@ mod stats;
 mod store;
 mod target;
 mod timer;
+mod touched;
 pub mod wire;
 
 pub use crate::{

@@ -57,6 +57,8 @@ pub struct World {
     violations: Vec<Violation>,
     log: VecDeque<String>,
     is_watching: bool,
+    /// What routers added from now on are told of `--conn-limit`.
+    conn_limit: usize,
     /// Until when routes may be longer than the graph's shortest.
     detours_until: Option<Duration>,
 }
@@ -158,11 +160,18 @@ impl World {
             violations: Vec::new(),
             log: VecDeque::new(),
             is_watching: false,
+            conn_limit: 0,
             detours_until: None,
         }
     }
 
     // What there is.
+
+    /// Sets at how many neighbours routers added from now on stop to dial those that they hear of; 0, as at first,
+    /// is no limit.
+    pub fn limit_connections(&mut self, limit: usize) {
+        self.conn_limit = limit;
+    }
 
     /// Adds a machine with an address of its own, 198.18.x.y, and starts a router on it.
     pub fn add_router(&mut self, name: &str) -> RouterId {
@@ -184,8 +193,9 @@ impl World {
         for address in addresses {
             self.net.add_address(*address, router);
         }
-        self.machines
-            .push(Machine::new(name, addresses.to_vec(), &mut self.dice));
+        let mut machine = Machine::new(name, addresses.to_vec(), &mut self.dice);
+        machine.conn_limit = self.conn_limit;
+        self.machines.push(machine);
         self.start(router);
         self.changed(FaultKind::Start);
         router
