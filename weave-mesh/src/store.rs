@@ -124,13 +124,14 @@ impl Store {
         now: Instant,
         is_neighbour: &dyn Fn(&PeerId) -> bool,
     ) -> Vec<PeerId> {
-        let forgotten: Vec<PeerId> = self
+        let mut forgotten: Vec<PeerId> = self
             .unreachable
             .iter()
             .take_while(|(since, _)| now >= *since + FORGET_AFTER)
             .map(|(_, peer)| *peer)
             .filter(|peer| !is_neighbour(peer))
             .collect();
+        forgotten.sort();
         for peer in &forgotten {
             self.remove(peer);
         }
