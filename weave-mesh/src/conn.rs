@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use weave_crypto::{LinkHandshake, PeerId, SealedStream};
 
+use crate::timer::{WakeReason, sooner};
+
 /// Names a TCP connection between the mesh and its driver; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
@@ -67,6 +69,15 @@ pub(crate) struct Session {
 }
 
 impl Conn {
+    /// When the connection needs a look, whatever happens, and why.
+    pub(crate) fn next_deadline(&self) -> Option<(Instant, WakeReason)> {
+        let contest = self.session().and_then(|session| session.contest_until);
+        sooner(
+            self.deadline.map(|at| (at, WakeReason::SetUp)),
+            contest.map(|at| (at, WakeReason::Contest)),
+        )
+    }
+
     pub(crate) fn session(&self) -> Option<&Session> {
         match &self.stage {
             Stage::Open(session) => Some(session),

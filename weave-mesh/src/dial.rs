@@ -93,6 +93,18 @@ pub(crate) struct Dialler {
     wishes: BTreeMap<Purpose, Wish>,
     attempts: BTreeMap<ConnId, (Purpose, SocketAddr)>,
     own_addresses: BTreeMap<SocketAddr, Instant>,
+    /// Nothing changed since [`Dialler::rest`]: until then there is nothing to do.
+    rests_until: Rest,
+}
+
+/// Whether somebody may have to be dialled.
+#[derive(Clone, Copy, Debug, Default)]
+enum Rest {
+    /// Something changed.
+    #[default]
+    Awake,
+    /// Not before this time, or before something changes.
+    Until(Option<Instant>),
 }
 
 #[derive(Debug)]
@@ -144,6 +156,7 @@ impl Dialler {
     /// Adds a target, or has one that is there dialled at once. Returns false if there are
     /// [`TARGETS_MAX`] others.
     pub(crate) fn add_target(&mut self, now: Instant, target: Target) -> bool {
+        self.rests_until = Rest::Awake;
         let purpose = Purpose::Target(target);
         if let Some(wish) = self.wishes.get_mut(&purpose) {
             wish.step = 0;
@@ -160,6 +173,7 @@ impl Dialler {
 
     /// Has an address dialled until it leads to a peer that there is a link to.
     pub(crate) fn add_rejoin(&mut self, now: Instant, address: SocketAddr) {
+        self.rests_until = Rest::Awake;
         self.wishes
             .entry(Purpose::Rejoin(address))
             .or_insert_with(|| Wish::new(now));
@@ -167,6 +181,7 @@ impl Dialler {
 
     /// Removes a target; returns who was found there, `None` if it is no target.
     pub(crate) fn remove_target(&mut self, target: &Target) -> Option<Option<PeerId>> {
+        self.rests_until = Rest::Awake;
         let wish = self.wishes.remove(&Purpose::Target(target.clone()))?;
         Some(wish.peer)
     }
@@ -187,6 +202,7 @@ impl Dialler {
         own: &PeerId,
         peers: &BTreeMap<PeerId, (u64, Vec<SocketAddr>)>,
     ) {
+        self.rests_until = Rest::Awake;
         self.wishes.retain(|purpose, _| match purpose {
             Purpose::Target(_) | Purpose::Rejoin(_) => true,
             Purpose::Peer(peer) => peers.contains_key(peer),
@@ -217,6 +233,7 @@ impl Dialler {
         target: &Target,
         result: Result<Vec<SocketAddr>, String>,
     ) -> Option<FailReason> {
+        self.rests_until = Rest::Awake;
         let wish = self.wishes.get_mut(&Purpose::Target(target.clone()))?;
         wish.resolving_until.take()?;
         let reason = match result {
@@ -292,11 +309,13 @@ impl Dialler {
 
     /// A connection is being opened.
     pub(crate) fn started(&mut self, conn: ConnId, purpose: Purpose, remote: SocketAddr) {
+        self.rests_until = Rest::Awake;
         self.attempts.insert(conn, (purpose, remote));
     }
 
     /// A connection led to a peer to which there is a link now, by it or by another stream.
     pub(crate) fn reached(&mut self, conn: ConnId, peer: PeerId) {
+        self.rests_until = Rest::Awake;
         let Some((purpose, remote)) = self.attempts.remove(&conn) else {
             return;
         };
@@ -318,6 +337,7 @@ impl Dialler {
         reason: &FailReason,
     ) -> Option<(Purpose, SocketAddr)> {
         let (purpose, remote) = self.attempts.remove(&conn)?;
+        self.rests_until = Rest::Awake;
         if let Some(wish) = self.wishes.get_mut(&purpose) {
             wish.last_error = Some(reason.clone());
             if wish.working == Some(remote) {
@@ -329,6 +349,7 @@ impl Dialler {
 
     /// A connection led back to this router.
     pub(crate) fn led_to_self(&mut self, now: Instant, conn: ConnId, remote: SocketAddr) {
+        self.rests_until = Rest::Awake;
         if self.own_addresses.len() < SELF_MAX {
             self.own_addresses.insert(remote, now + SELF_FOR);
         }
@@ -344,6 +365,7 @@ impl Dialler {
 
     /// A link that came up at `since` lost its stream, or went down: it is wanted again.
     pub(crate) fn link_lost(&mut self, now: Instant, own: &PeerId, peer: &PeerId, since: Instant) {
+        self.rests_until = Rest::Awake;
         for (purpose, wish) in &mut self.wishes {
             if wish.peer.as_ref() != Some(peer) {
                 continue;
@@ -360,12 +382,30 @@ impl Dialler {
         }
     }
 
+    /// Whether [`Dialler::next_step`] may have something to do. `is_linked` may have changed only with
+    /// [`Dialler::reached`] and [`Dialler::link_lost`].
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        match self.rests_until {
+            Rest::Awake => true,
+            Rest::Until(at) => at.is_some_and(|at| now >= at),
+        }
+    }
+
+    /// All steps were taken: works out when the next one is due.
+    pub(crate) fn rest(&mut self, now: Instant, is_linked: &dyn Fn(&PeerId) -> bool) {
+        self.rests_until = Rest::Until(self.next_timeout(now, is_linked));
+    }
+
+    /// When the next step is due, as of [`Dialler::rest`].
+    pub(crate) fn rests_until(&self, now: Instant) -> Option<Instant> {
+        match self.rests_until {
+            Rest::Awake => Some(now),
+            Rest::Until(at) => at,
+        }
+    }
+
     /// When [`Dialler::next_step`] has something to do.
-    pub(crate) fn next_timeout(
-        &self,
-        now: Instant,
-        is_linked: &dyn Fn(&PeerId) -> bool,
-    ) -> Option<Instant> {
+    fn next_timeout(&self, now: Instant, is_linked: &dyn Fn(&PeerId) -> bool) -> Option<Instant> {
         let is_full = self.attempts.len() >= DIALS_MAX;
         let busy: BTreeSet<&Purpose> = self.attempts.values().map(|(of, _)| of).collect();
         self.wishes

@@ -4,8 +4,13 @@
 //! neighbour is slow cost one message: the version sent is the newest at that moment. Records on
 //! their way are bounded; an acknowledgement makes room. The stream itself is reliable, so nothing
 //! is repeated on it; a new stream begins again with all that was not acknowledged.
+//!
+//! Messages to one neighbour are a little apart. A single change goes at once; in a storm of them, what comes in
+//! meanwhile goes together, older versions of one record are never sent, and what the neighbour sends itself
+//! need not be sent to it.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use weave_crypto::PeerId;
 
@@ -16,6 +21,9 @@ use crate::wire::{Control, MESSAGE_BYTES_MAX, RecordBytes};
 /// Most record bytes on their way to a neighbour: two full messages, a quarter of a second at
 /// 2 Mbit/s.
 const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024;
+/// Between messages of records to one neighbour: at most this much for each hop is added to the way of a record, and
+/// only where records came along that hop just before.
+const PACE: Duration = Duration::from_millis(20);
 /// Room for enum index and lengths in a message of records.
 const RECORDS_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64;
 
@@ -27,12 +35,16 @@ pub(crate) struct Flooding {
     in_flight: VecDeque<((PeerId, RecordKind), usize)>,
     in_flight_names: BTreeSet<(PeerId, RecordKind)>,
     in_flight_bytes: usize,
+    /// Something was sent: not again before this time.
+    paced_until: Option<Instant>,
+    /// All that is pending waits for an acknowledgement.
+    is_blocked: bool,
 }
 
 impl Flooding {
     /// The neighbour shall have the newest version of this record.
     pub(crate) fn offer(&mut self, origin: PeerId, kind: RecordKind) {
-        self.pending.insert((origin, kind));
+        self.is_blocked &= !self.pending.insert((origin, kind));
     }
 
     /// The neighbour has this version, for it sent it.
@@ -48,6 +60,7 @@ impl Flooding {
     /// The neighbour took in the next `count` records. Returns false if so many are not on their
     /// way.
     pub(crate) fn acknowledge(&mut self, count: u32) -> bool {
+        self.is_blocked &= count == 0;
         for _ in 0..count {
             let Some((name, bytes)) = self.in_flight.pop_front() else {
                 return false;
@@ -63,10 +76,30 @@ impl Flooding {
         self.in_flight.clear();
         self.pending.append(&mut self.in_flight_names);
         self.in_flight_bytes = 0;
+        self.is_blocked = false;
     }
 
-    /// The next message, if something is to be told and there is room. Call until `None`.
-    pub(crate) fn next_message(&mut self, store: &Store) -> Option<Control> {
+    /// When [`Flooding::next_message`] may have something, as far as pace and acknowledgements go.
+    pub(crate) fn next_at(&self, now: Instant) -> Option<Instant> {
+        let is_waiting = !self.pending.is_empty() && !self.is_blocked;
+        is_waiting.then(|| self.paced_until.map_or(now, |until| until.max(now)))
+    }
+
+    /// All messages that are due. Nothing more is sent for the moment.
+    pub(crate) fn due_messages(&mut self, now: Instant, store: &Store) -> Vec<Control> {
+        if self.next_at(now).is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        let messages: Vec<Control> = std::iter::from_fn(|| self.next_message(store)).collect();
+        if !messages.is_empty() {
+            self.paced_until = Some(now + PACE);
+        }
+        self.is_blocked = true;
+        messages
+    }
+
+    /// The next message, if something is to be told and there is room.
+    fn next_message(&mut self, store: &Store) -> Option<Control> {
         let mut records = Vec::new();
         let mut bytes = 0;
         let mut sent = Vec::new();

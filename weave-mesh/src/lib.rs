@@ -78,6 +78,7 @@ mod store;
 mod subnet;
 mod target;
 mod timer;
+mod touched;
 pub mod wire;
 
 pub use crate::{

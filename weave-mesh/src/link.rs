@@ -10,6 +10,7 @@ use crate::flooding::Flooding;
 use crate::liveness::Liveness;
 use crate::mesh::SILENCE_TIMEOUT;
 use crate::pmtu::PathMtu;
+use crate::timer::{WakeReason, sooner};
 
 /// Path MTU that every path is taken to have, bytes of UDP payload (the base of RFC 8899, section
 /// 5.1.2), until the data plane knows better.
@@ -203,6 +204,24 @@ impl Link {
             self.cost_deviates_since = None;
         }
         self.published_cost
+    }
+
+    /// When the link needs a look, whatever happens, and why.
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<(Instant, WakeReason)> {
+        let on_stream = |at: Option<Instant>| at.filter(|_| self.conn.is_some());
+        [
+            (Some(self.liveness.next_timeout()), WakeReason::Probe),
+            (self.path_mtu.next_timeout(), WakeReason::PathMtu),
+            (Some(self.silent_at()), WakeReason::Silence),
+            (self.held_until, WakeReason::Hold),
+            (self.next_cost(), WakeReason::Cost),
+            (on_stream(Some(self.digest_at)), WakeReason::Digest),
+            (on_stream(self.flooding.next_at(now)), WakeReason::Flood),
+        ]
+        .into_iter()
+        .fold(None, |next, (at, reason)| {
+            sooner(next, at.map(|at| (at, reason)))
+        })
     }
 
     pub(crate) fn next_cost(&self) -> Option<Instant> {

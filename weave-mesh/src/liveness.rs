@@ -136,6 +136,11 @@ impl Liveness {
         }
     }
 
+    /// Whether tunnel keys are there.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
     /// Tunnel keys came or went. Returns whether UDP went down.
     pub(crate) fn handle_ready(&mut self, now: Instant, is_ready: bool) -> bool {
         if is_ready == self.is_ready {
@@ -321,11 +326,6 @@ impl Liveness {
     /// When [`Liveness::handle_timeout`] is due.
     pub(crate) fn next_timeout(&self) -> Instant {
         self.next_at
-    }
-
-    /// Whether UDP can be probed: tunnel keys are there.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.is_ready
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -26,7 +26,7 @@ use weave_crypto::{Identity, NetworkId, PeerId};
 use self::direct::Directs;
 pub use self::direct::{CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, SEARCH_TIMEOUT};
 pub use self::event::{Action, Event};
-use self::gossip::Publisher;
+use self::gossip::{DIGEST_SOON, Publisher};
 use crate::conn::{Conn, ConnId};
 use crate::dial::{Dialler, TargetStatus};
 use crate::error::{CloseReason, DownReason, FailReason, SendError};
@@ -39,7 +39,8 @@ use crate::stats::MeshStats;
 use crate::store::Store;
 use crate::subnet::{OVERLAY_SUBNETS_MAX, Subnet};
 use crate::target::Target;
-use crate::timer::{WakeReason, sooner};
+use crate::timer::{Deadlines, WakeReason, sooner};
+use crate::touched::Touched;
 use crate::wire::{Control, Goodbye, ROUTED_BODY_BYTES_MAX, RecordBytes, Routed};
 
 /// Most accepted connections that are not set up yet; more are closed at once.
@@ -103,9 +104,15 @@ pub struct Mesh {
     started_unix: Duration,
     now: Instant,
 
-    conns: BTreeMap<ConnId, Conn>,
+    conns: Touched<ConnId, Conn>,
+    conn_deadlines: Deadlines<ConnId>,
     dialled_conns: u64,
-    links: BTreeMap<PeerId, Link>,
+    links: Touched<PeerId, Link>,
+    link_deadlines: Deadlines<PeerId>,
+    /// Peers with streams that contest, or did: see [`Session::contest_until`](crate::conn::Session::contest_until).
+    contested: BTreeSet<PeerId>,
+    /// Links that were handed routed messages since the outputs were last drained.
+    routed_links: Vec<PeerId>,
 
     store: Store,
     router_publisher: Publisher,
@@ -114,11 +121,17 @@ pub struct Mesh {
     /// What lies inside of overlays: neither advertised nor dialled.
     overlay_subnets: Vec<Subnet>,
     underlay_mtu_bytes: u16,
+    /// When stores are compared with all neighbours.
+    compare_at: Option<Instant>,
 
     directs: Directs,
     dialler: Dialler,
     /// Something changed that decides whom to dial.
     is_dialling_stale: bool,
+    /// Whom to dial is not decided again before this time.
+    next_choice_at: Instant,
+    /// The order in which this router likes the others.
+    dial_ranks: BTreeMap<PeerId, u64>,
     is_shut_down: bool,
 
     /// Origins and links to report once the input is dealt with.
@@ -156,9 +169,13 @@ impl Mesh {
             start_random,
             started_unix: unix_time,
             now,
-            conns: BTreeMap::new(),
+            conns: Touched::new(),
+            conn_deadlines: Deadlines::new(),
             dialled_conns: 0,
-            links: BTreeMap::new(),
+            links: Touched::new(),
+            link_deadlines: Deadlines::new(),
+            contested: BTreeSet::new(),
+            routed_links: Vec::new(),
             store: Store::new(own),
             router_publisher: Publisher::new(),
             links_publisher: Publisher::new(),
@@ -166,8 +183,11 @@ impl Mesh {
             overlay_subnets: Vec::new(),
             directs: Directs::default(),
             underlay_mtu_bytes: UNDERLAY_MTU_BYTES,
+            compare_at: None,
             dialler: Dialler::default(),
             is_dialling_stale: true,
+            next_choice_at: now,
+            dial_ranks: BTreeMap::new(),
             is_shut_down: false,
             changed: BTreeSet::new(),
             changed_links: BTreeSet::new(),
@@ -261,15 +281,22 @@ impl Mesh {
     /// Tunnel keys with a neighbour are there (probing begins at once), or gone (UDP is down).
     pub fn handle_tunnel(&mut self, now: Instant, peer: PeerId, ready: bool) {
         self.now = now;
+        if !ready {
+            self.end_direct(peer, DirectEnd::NoTunnel);
+        }
+        if self
+            .links
+            .get(&peer)
+            .is_none_or(|link| link.liveness.is_ready() == ready)
+        {
+            return;
+        }
         if let Some(link) = self.links.get_mut(&peer)
             && link.liveness.handle_ready(now, ready)
         {
             self.udp_went_down(now, peer);
         }
-        if !ready {
-            self.end_direct(peer, DirectEnd::NoTunnel);
-        }
-        self.run_probes(now);
+        self.run_probes(now, peer);
         self.settle(now);
     }
 
@@ -328,7 +355,7 @@ impl Mesh {
         } else if has_changed {
             self.changed_links.insert(from);
         }
-        self.run_probes(now);
+        self.run_probes(now, from);
         self.settle(now);
     }
 
@@ -344,7 +371,7 @@ impl Mesh {
             self.direct_activity(now, &peer);
             self.run_directs(now);
         }
-        self.run_probes(now);
+        self.run_probes(now, peer);
         self.settle(now);
     }
 
@@ -362,7 +389,10 @@ impl Mesh {
     pub fn handle_underlay_mtu(&mut self, now: Instant, underlay_mtu_bytes: u16) {
         self.now = now;
         self.underlay_mtu_bytes = underlay_mtu_bytes;
-        self.run_probes(now);
+        let peers: Vec<PeerId> = self.links.keys().copied().collect();
+        for peer in peers {
+            self.run_path_mtu(now, peer);
+        }
         self.settle_directs(now);
         self.settle(now);
     }
@@ -376,7 +406,7 @@ impl Mesh {
             self.direct_too_big(now, &peer);
             self.run_directs(now);
         }
-        self.run_probes(now);
+        self.run_probes(now, peer);
         self.settle(now);
     }
 
@@ -386,7 +416,7 @@ impl Mesh {
         self.now = now;
         let appeared = self.store.set_reachable(now, reachable);
         if !appeared.is_empty() {
-            self.compare_soon(now);
+            self.compare_soon(now + DIGEST_SOON);
         }
         self.settle(now);
     }
@@ -430,9 +460,8 @@ impl Mesh {
             }
         }
         self.expire_conns(now);
-        self.run_probes(now);
+        self.look_at_links(now);
         self.run_directs(now);
-        self.expire_links(now);
         self.compare_due(now);
         let links = &self.links;
         let forgotten = self
@@ -479,6 +508,9 @@ impl Mesh {
         if link.routed_bytes + length > ROUTED_QUEUE_BYTES_MAX {
             return Err(SendError::Full);
         }
+        if link.routed_bytes == 0 {
+            self.routed_links.push(via);
+        }
         link.routed_bytes += length;
         self.say(conn, &Control::Routed(message));
         self.settle(now);
@@ -489,8 +521,10 @@ impl Mesh {
     pub fn poll_action(&mut self) -> Option<Action> {
         let action = self.actions.pop_front();
         if action.is_none() {
-            for link in self.links.values_mut() {
-                link.routed_bytes = 0;
+            for peer in std::mem::take(&mut self.routed_links) {
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.routed_bytes = 0;
+                }
             }
         }
         action
@@ -507,22 +541,14 @@ impl Mesh {
         let mut at = |when: Option<Instant>, reason| {
             next = sooner(next, when.map(|when| (when, reason)));
         };
-        for conn in self.conns.values() {
-            at(conn.deadline, WakeReason::SetUp);
-            let contest = conn.session().and_then(|session| session.contest_until);
-            at(contest, WakeReason::Contest);
-        }
-        for link in self.links.values() {
-            at(Some(link.liveness.next_timeout()), WakeReason::Probe);
-            at(link.path_mtu.next_timeout(), WakeReason::PathMtu);
-            at(Some(link.silent_at()), WakeReason::Silence);
-            at(link.held_until, WakeReason::Hold);
-            at(link.next_cost(), WakeReason::Cost);
-            if link.conn.is_some() {
-                at(Some(link.digest_at), WakeReason::Digest);
-            }
+        for (when, reason) in [self.conn_deadlines.next(), self.link_deadlines.next()]
+            .into_iter()
+            .flatten()
+        {
+            at(Some(when), reason);
         }
         at(self.directs.next_timeout(), WakeReason::Direct);
+        at(self.compare_at, WakeReason::Digest);
         let forget_at = self
             .store
             .next_forget(&|peer| self.links.contains_key(peer));
@@ -530,11 +556,9 @@ impl Mesh {
         if !self.is_shut_down {
             at(self.router_publisher.next_at(), WakeReason::Publish);
             at(self.links_publisher.next_at(), WakeReason::Publish);
-            at(
-                self.dialler
-                    .next_timeout(self.now, &|peer| has_stream(&self.links, peer)),
-                WakeReason::Dial,
-            );
+            at(self.dialler.rests_until(self.now), WakeReason::Dial);
+            let choice_at = self.is_dialling_stale.then_some(self.next_choice_at);
+            at(choice_at, WakeReason::Dial);
         }
         next
     }
@@ -580,13 +604,33 @@ impl Mesh {
         &self.stats
     }
 
-    /// After every input: records, messages and dials that follow from it.
+    /// Links whose deadline has come. Tell what the data plane heard of these
+    /// ([`Mesh::handle_heard`], [`Mesh::handle_activity`]) before [`Mesh::handle_timeout`]: of the others it
+    /// matters at their own time.
+    pub fn due_links(&self, now: Instant) -> BTreeSet<PeerId> {
+        self.link_deadlines.due(now)
+    }
+
+    /// After every input: records, messages and dials that follow from it. Looks at what was touched only.
     fn settle(&mut self, now: Instant) {
-        self.settle_costs(now);
+        let mut touched = self.links.take_touched();
+        for peer in &touched {
+            self.run_path_mtu(now, *peer);
+        }
+        self.settle_costs(now, &touched);
         if !self.is_shut_down {
             self.publish(now);
-            self.flood();
+            touched.append(&mut self.links.take_touched());
+            self.flood(now, &touched);
             self.dial(now);
+        }
+        touched.append(&mut self.links.take_touched());
+        for peer in touched {
+            let deadline = self
+                .links
+                .get(&peer)
+                .and_then(|link| link.next_deadline(now));
+            self.link_deadlines.set(peer, deadline);
         }
         self.flush();
         for peer in std::mem::take(&mut self.changed_links) {
@@ -613,56 +657,68 @@ impl Mesh {
                 .any(|subnet| subnet.contains(ip))
     }
 
-    fn run_probes(&mut self, now: Instant) {
-        self.run_path_mtus(now);
-        let due: Vec<PeerId> = self
-            .links
-            .values()
-            .filter(|link| link.liveness.next_timeout() <= now)
-            .map(Link::peer)
-            .collect();
-        for peer in due {
-            let Some(link) = self.links.get_mut(&peer) else {
-                continue;
-            };
-            let mut transmits = Vec::new();
-            let went_down =
-                link.liveness
-                    .handle_timeout(now, &mut self.secret_random, &mut transmits);
-            self.transmit(peer, transmits);
-            if went_down {
-                self.udp_went_down(now, peer);
+    /// Links whose deadline has come: probes, silence, and the comparison of stores. Costs and records follow when
+    /// they settle.
+    fn look_at_links(&mut self, now: Instant) {
+        for peer in self.link_deadlines.due(now) {
+            self.run_probes(now, peer);
+            self.expire_link(now, peer);
+            let is_due = self
+                .links
+                .get_mut(&peer)
+                .is_some_and(|link| link.conn.is_some() && now >= link.digest_at);
+            if is_due {
+                self.compare(now, peer);
             }
         }
     }
 
-    /// Tests of path MTUs that are due. Before the probes of liveness: so the first answer, which makes UDP usable,
-    /// comes behind that of the first test.
-    fn run_path_mtus(&mut self, now: Instant) {
-        let mut challenges = Vec::new();
-        for link in self.links.values_mut() {
-            let remote = link.liveness.remote().filter(|_| link.liveness.is_ready());
-            let mut has_changed = link
-                .path_mtu
-                .handle_path(now, remote, self.underlay_mtu_bytes);
-            if link.path_mtu.next_timeout().is_some_and(|at| at <= now) {
-                let loss = link.liveness.loss_permille();
-                has_changed |= link.path_mtu.handle_timeout(
-                    now,
-                    loss,
-                    &mut self.secret_random,
-                    &mut challenges,
-                );
-            }
-            if has_changed {
-                self.links_publisher.is_stale = true;
-                self.changed_links.insert(link.peer);
-            }
-            let last_heard_ms = link.liveness.last_heard_ms(now);
-            let tests = challenges.drain(..);
-            self.actions
-                .extend(tests.map(|test| path_mtu_probe(link.peer, last_heard_ms, &test)));
+    /// Probes of one link that are due. Tests of its path MTU go before those of liveness: so the first answer,
+    /// which makes UDP usable, comes behind that of the first test.
+    fn run_probes(&mut self, now: Instant, peer: PeerId) {
+        self.run_path_mtu(now, peer);
+        let is_due = self
+            .links
+            .get(&peer)
+            .is_some_and(|link| link.liveness.next_timeout() <= now);
+        let Some(link) = self.links.get_mut(&peer).filter(|_| is_due) else {
+            return;
+        };
+        let mut transmits = Vec::new();
+        let went_down = link
+            .liveness
+            .handle_timeout(now, &mut self.secret_random, &mut transmits);
+        self.transmit(peer, transmits);
+        if went_down {
+            self.udp_went_down(now, peer);
         }
+    }
+
+    fn run_path_mtu(&mut self, now: Instant, peer: PeerId) {
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        let mut challenges = Vec::new();
+        let remote = link.liveness.remote().filter(|_| link.liveness.is_ready());
+        let mut has_changed = link
+            .path_mtu
+            .handle_path(now, remote, self.underlay_mtu_bytes);
+        if link.path_mtu.next_timeout().is_some_and(|at| at <= now) {
+            let loss = link.liveness.loss_permille();
+            has_changed |=
+                link.path_mtu
+                    .handle_timeout(now, loss, &mut self.secret_random, &mut challenges);
+        }
+        if has_changed {
+            self.links_publisher.is_stale = true;
+            self.changed_links.insert(peer);
+        }
+        let last_heard_ms = link.liveness.last_heard_ms(now);
+        self.actions.extend(
+            challenges
+                .iter()
+                .map(|test| path_mtu_probe(peer, last_heard_ms, test)),
+        );
     }
 
     fn transmit(&mut self, peer: PeerId, transmits: Vec<Transmit>) {
@@ -724,6 +780,6 @@ fn is_advertisable(ip: IpAddr) -> bool {
     !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_link_local)
 }
 
-fn has_stream(links: &BTreeMap<PeerId, Link>, peer: &PeerId) -> bool {
+fn has_stream(links: &Touched<PeerId, Link>, peer: &PeerId) -> bool {
     links.get(peer).is_some_and(|link| link.conn.is_some())
 }

@@ -155,6 +155,13 @@ pub struct LinksBody {
 }
 
 impl LinksBody {
+    /// Whether it lists a link to `peer`.
+    pub fn lists(&self, peer: &PeerId) -> bool {
+        self.links
+            .binary_search_by(|entry| entry.neighbour.cmp(peer))
+            .is_ok()
+    }
+
     fn is_within_bounds(&self) -> bool {
         self.links.len() <= LINKS_MAX
             && self
@@ -247,24 +254,10 @@ impl Record {
     ///
     /// The first bound or rule that the bytes break. The signature is not looked at.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(RecordError::TooLong);
-        }
-        let (header, rest) = bytes
-            .split_first_chunk::<HEADER_BYTES>()
-            .ok_or(RecordError::Truncated)?;
+        let (key, rest) = Self::split(bytes)?;
         let (encoded, _signature) = rest
             .split_last_chunk::<SIGNATURE_BYTES>()
             .ok_or(RecordError::Truncated)?;
-        let mut origin = [0; 32];
-        origin.copy_from_slice(&header[..32]);
-        let mut seq = [0; 8];
-        seq.copy_from_slice(&header[33..]);
-        let key = Key {
-            origin: PeerId::from_bytes(origin),
-            kind: RecordKind::from_byte(header[32]).ok_or(RecordError::UnknownKind(header[32]))?,
-            seq: u64::from_be_bytes(seq),
-        };
         let body = match key.kind {
             RecordKind::Router => Body::Router(decode(encoded)?),
             RecordKind::Links => Body::Links(decode(encoded)?),
@@ -283,6 +276,30 @@ impl Record {
                 body,
             }),
         })
+    }
+
+    /// What a record says that it is, without a look at the rest: enough to tell that it is known.
+    pub(crate) fn peek(bytes: &[u8]) -> Result<Key, RecordError> {
+        Self::split(bytes).map(|(key, _)| key)
+    }
+
+    fn split(bytes: &[u8]) -> Result<(Key, &[u8]), RecordError> {
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(RecordError::TooLong);
+        }
+        let (header, rest) = bytes
+            .split_first_chunk::<HEADER_BYTES>()
+            .ok_or(RecordError::Truncated)?;
+        let mut origin = [0; 32];
+        origin.copy_from_slice(&header[..32]);
+        let mut seq = [0; 8];
+        seq.copy_from_slice(&header[33..]);
+        let key = Key {
+            origin: PeerId::from_bytes(origin),
+            kind: RecordKind::from_byte(header[32]).ok_or(RecordError::UnknownKind(header[32]))?,
+            seq: u64::from_be_bytes(seq),
+        };
+        Ok((key, rest))
     }
 
     /// Whether the origin signed these bytes for `network`.

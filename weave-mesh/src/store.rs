@@ -5,6 +5,7 @@
 //! it: it would else come back for ever from whoever forgets it last.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use ring::digest::{Context, SHA256};
@@ -24,6 +25,10 @@ pub const FORGET_AFTER: Duration = Duration::from_secs(600);
 pub struct Store {
     own: PeerId,
     origins: BTreeMap<PeerId, Origin>,
+    /// The unreachable ones, the longest first.
+    unreachable: BTreeSet<(Instant, PeerId)>,
+    /// Hashes of the buckets, made when they are asked for and forgotten at a change.
+    hashes: [OnceLock<[u8; 8]>; BUCKETS],
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +56,8 @@ impl Store {
         Self {
             own,
             origins: BTreeMap::new(),
+            unreachable: BTreeSet::new(),
+            hashes: Default::default(),
         }
     }
 
@@ -60,16 +67,14 @@ impl Store {
     pub(crate) fn insert(&mut self, now: Instant, record: Record) -> Inserted {
         let origin = record.origin();
         if !self.origins.contains_key(&origin) && self.origins.len() >= ORIGINS_MAX {
-            let oldest = self
-                .origins
-                .iter()
-                .filter_map(|(peer, entry)| Some((entry.unreachable_since?, *peer)))
-                .filter(|(since, _)| *since < now)
-                .min();
-            match oldest {
-                Some((_, peer)) => self.origins.remove(&peer),
+            let oldest = self.unreachable.first().filter(|(since, _)| *since < now);
+            match oldest.copied() {
+                Some((_, peer)) => self.remove(&peer),
                 None => return Inserted::Full,
             };
+        }
+        if origin != self.own && !self.origins.contains_key(&origin) {
+            self.unreachable.insert((now, origin));
         }
         let own = self.own;
         let entry = self.origins.entry(origin).or_insert_with(|| Origin {
@@ -82,6 +87,7 @@ impl Store {
             Some(held) if held.seq() == record.seq() => Inserted::Known,
             Some(_) | None => {
                 *slot = Some(record);
+                self.hashes[bucket(&origin)] = OnceLock::new();
                 Inserted::Newer
             }
         }
@@ -97,11 +103,15 @@ impl Store {
         let mut appeared = Vec::new();
         for (peer, entry) in &mut self.origins {
             if *peer == self.own || reachable.contains(peer) {
-                if entry.unreachable_since.take().is_some() {
+                if let Some(since) = entry.unreachable_since.take() {
+                    self.unreachable.remove(&(since, *peer));
+                    self.hashes[bucket(peer)] = OnceLock::new();
                     appeared.push(*peer);
                 }
             } else if entry.unreachable_since.is_none() {
                 entry.unreachable_since = Some(now);
+                self.unreachable.insert((now, *peer));
+                self.hashes[bucket(peer)] = OnceLock::new();
             }
         }
         appeared
@@ -114,35 +124,37 @@ impl Store {
         now: Instant,
         is_neighbour: &dyn Fn(&PeerId) -> bool,
     ) -> Vec<PeerId> {
-        let forgotten: Vec<PeerId> = self
-            .origins
+        let mut forgotten: Vec<PeerId> = self
+            .unreachable
             .iter()
-            .filter(|(peer, entry)| {
-                entry
-                    .unreachable_since
-                    .is_some_and(|since| now >= since + FORGET_AFTER && !is_neighbour(peer))
-            })
-            .map(|(peer, _)| *peer)
+            .take_while(|(since, _)| now >= *since + FORGET_AFTER)
+            .map(|(_, peer)| *peer)
+            .filter(|peer| !is_neighbour(peer))
             .collect();
+        forgotten.sort();
         for peer in &forgotten {
-            self.origins.remove(peer);
+            self.remove(peer);
         }
         forgotten
     }
 
     /// When [`Store::forget_unreachable`] has something to do next.
     pub(crate) fn next_forget(&self, is_neighbour: &dyn Fn(&PeerId) -> bool) -> Option<Instant> {
-        self.origins
+        self.unreachable
             .iter()
-            .filter(|(peer, _)| !is_neighbour(peer))
-            .filter_map(|(_, entry)| entry.unreachable_since)
-            .min()
-            .map(|since| since + FORGET_AFTER)
+            .find(|(_, peer)| !is_neighbour(peer))
+            .map(|(since, _)| *since + FORGET_AFTER)
     }
 
     /// Forgets one origin. Used for the own records of an earlier process.
     pub(crate) fn remove(&mut self, origin: &PeerId) {
-        self.origins.remove(origin);
+        let Some(entry) = self.origins.remove(origin) else {
+            return;
+        };
+        if let Some(since) = entry.unreachable_since {
+            self.unreachable.remove(&(since, *origin));
+        }
+        self.hashes[bucket(origin)] = OnceLock::new();
     }
 
     /// The newest record of a kind.
@@ -200,18 +212,20 @@ impl Store {
 
     /// The same for each of [`BUCKETS`] ranges of origins.
     pub(crate) fn buckets(&self) -> [[u8; 8]; BUCKETS] {
-        let mut contexts: [Context; BUCKETS] = std::array::from_fn(|_| Context::new(&SHA256));
-        for key in self.keys() {
-            let context = &mut contexts[bucket(&key.origin)];
+        std::array::from_fn(|bucket| *self.hashes[bucket].get_or_init(|| self.hash_bucket(bucket)))
+    }
+
+    fn hash_bucket(&self, bucket: usize) -> [u8; 8] {
+        let mut context = Context::new(&SHA256);
+        let (first, last) = bucket_bounds(bucket);
+        for key in self.keys_between(&first, &last) {
             context.update(key.origin.as_bytes());
             context.update(&[key.kind as u8]);
             context.update(&key.seq.to_be_bytes());
         }
-        contexts.map(|context| {
-            let mut short = [0; 8];
-            short.copy_from_slice(&hash(context)[..8]);
-            short
-        })
+        let mut short = [0; 8];
+        short.copy_from_slice(&hash(context)[..8]);
+        short
     }
 
     /// The keys of one bucket's reachable origins, in runs that fit a message each; together the
@@ -243,13 +257,6 @@ impl Store {
             .range(*first..=*last)
             .filter(|(_, entry)| entry.unreachable_since.is_none())
             .flat_map(|(_, entry)| entry.records.iter().flatten().map(Record::key))
-    }
-
-    fn keys(&self) -> impl Iterator<Item = Key> {
-        self.keys_between(
-            &PeerId::from_bytes([0; 32]),
-            &PeerId::from_bytes([0xFF; 32]),
-        )
     }
 }
 

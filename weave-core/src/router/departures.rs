@@ -18,7 +18,8 @@ pub(super) struct Departures {
     ways: BTreeMap<PeerId, Way>,
 }
 
-/// Whether a route leads to a router.
+/// Whether a route leads to a router. One that a direct path leads to while no route does is not purged as long as
+/// the path stands.
 ///
 /// ```text
 ///   Open <----> GoneSince ---2 s, purge---> Purged
@@ -74,7 +75,14 @@ impl Router {
             let Way::GoneSince(since) = *way else {
                 continue;
             };
-            if now.saturating_duration_since(since) >= PURGE_AFTER {
+            let has_path = self
+                .mesh
+                .direct_path(peer)
+                .is_some_and(|path| path.remote().is_some());
+            if has_path {
+                self.timers
+                    .set_earlier(Timer::Departures, now + PURGE_AFTER);
+            } else if now.saturating_duration_since(since) >= PURGE_AFTER {
                 *way = Way::Purged;
                 purged.push(*peer);
             } else {

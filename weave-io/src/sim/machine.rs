@@ -39,6 +39,8 @@ pub(super) struct Machine {
     pub(super) peers: Vec<SocketAddr>,
     /// What the user told it to connect to, now and after each restart.
     pub(super) targets: Vec<Target>,
+    /// Neighbours at which it stops to dial the routers that it hears of; 0 is no limit.
+    pub(super) conn_limit: usize,
     pub(super) process: Option<Process>,
     pub(super) is_powered: bool,
     /// Counts starts: what was meant for an earlier process is dropped.
@@ -54,6 +56,7 @@ impl Machine {
             boot_id: 0,
             peers: Vec::new(),
             targets: Vec::new(),
+            conn_limit: 0,
             process: None,
             is_powered: true,
             starts: 0,
@@ -91,7 +94,7 @@ impl Machine {
                 targets: self.targets.clone(),
                 rejoin: self.peers.clone(),
                 discovery: true,
-                conn_limit: 0,
+                conn_limit: self.conn_limit,
                 aes: true,
             },
             network_name: network.to_owned(),

@@ -58,6 +58,8 @@ pub struct World {
     violations: Vec<Violation>,
     log: VecDeque<String>,
     is_watching: bool,
+    /// What routers added from now on are told of `--conn-limit`.
+    conn_limit: usize,
     /// Until when routes may be longer than the graph's shortest.
     detours_until: Option<Duration>,
 }
@@ -160,11 +162,18 @@ impl World {
             violations: Vec::new(),
             log: VecDeque::new(),
             is_watching: false,
+            conn_limit: 0,
             detours_until: None,
         }
     }
 
     // What there is.
+
+    /// Sets at how many neighbours routers added from now on stop to dial those that they hear of; 0, as at first,
+    /// is no limit.
+    pub fn limit_connections(&mut self, limit: usize) {
+        self.conn_limit = limit;
+    }
 
     /// Adds a machine with an address of its own, 198.18.x.y, and starts a router on it.
     pub fn add_router(&mut self, name: &str) -> RouterId {
@@ -482,8 +491,9 @@ impl World {
 
     fn add_machine(&mut self, name: &str, addresses: Vec<IpAddr>) -> RouterId {
         let router = RouterId(self.machines.len());
-        self.machines
-            .push(Machine::new(name, addresses, &mut self.dice));
+        let mut machine = Machine::new(name, addresses, &mut self.dice);
+        machine.conn_limit = self.conn_limit;
+        self.machines.push(machine);
         self.start(router);
         self.changed(FaultKind::Start);
         router

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ring::digest::{SHA256, digest};
 use weave_crypto::PeerId;
@@ -18,9 +18,14 @@ use crate::wire::Goodbye;
 impl Mesh {
     /// Starts the dials that are due.
     pub(super) fn dial(&mut self, now: Instant) {
-        if std::mem::take(&mut self.is_dialling_stale) {
+        if self.is_dialling_stale && now >= self.next_choice_at {
+            self.is_dialling_stale = false;
+            self.next_choice_at = now + CHOICE_INTERVAL;
             let peers = self.wanted_peers();
             self.dialler.set_peers(now, &self.own, &peers);
+        }
+        if !self.dialler.is_due(now) {
+            return;
         }
         loop {
             let links = &self.links;
@@ -53,6 +58,8 @@ impl Mesh {
                 }
             }
         }
+        let links = &self.links;
+        self.dialler.rest(now, &|peer| has_stream(links, peer));
     }
 
     /// A dial came to nothing; nobody is told of connections that were not dialled.
@@ -94,7 +101,7 @@ impl Mesh {
     /// own (a hash over both ids): everybody choosing some at random makes a graph that stays
     /// connected and shallow. The other half go to those whose address has most leading bits in
     /// common with one of ours, which are near by, as a rule. Present neighbours keep their places.
-    fn wanted_peers(&self) -> BTreeMap<PeerId, (u64, Vec<SocketAddr>)> {
+    fn wanted_peers(&mut self) -> BTreeMap<PeerId, (u64, Vec<SocketAddr>)> {
         let mut peers = BTreeMap::new();
         if !self.config.discovery {
             return peers;
@@ -123,6 +130,9 @@ impl Mesh {
         if limit == 0 || peers.len() <= limit {
             return peers;
         }
+        let own = self.own;
+        self.dial_ranks.retain(|peer, _| peers.contains_key(peer));
+        let ranks = &mut self.dial_ranks;
         let is_kept = |peer: &PeerId| self.links.contains_key(peer);
         let places = limit.saturating_sub(self.links.len());
         let mut by_hash: Vec<PeerId> = peers
@@ -132,8 +142,10 @@ impl Mesh {
             .collect();
         let mut by_nearness = by_hash.clone();
         by_hash.sort_by_cached_key(|peer| {
-            let both = [*self.own.as_bytes(), *peer.as_bytes()].concat();
-            (digest(&SHA256, &both).as_ref().to_vec(), *peer)
+            (
+                *ranks.entry(*peer).or_insert_with(|| rank(&own, peer)),
+                *peer,
+            )
         });
         by_nearness.sort_by_cached_key(|peer| {
             let common = peers.get(peer).map_or(0, |(_, addresses)| {
@@ -162,3 +174,14 @@ impl Mesh {
         peers
     }
 }
+
+/// Where a router stands in this router's own order of all.
+fn rank(own: &PeerId, peer: &PeerId) -> u64 {
+    let both = [*own.as_bytes(), *peer.as_bytes()].concat();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest(&SHA256, &both).as_ref()[..8]);
+    u64::from_be_bytes(first)
+}
+
+/// Between decisions whom to dial, which look at every record; a decision alone comes at once.
+const CHOICE_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,5 +1,6 @@
 //! Records: publishing our own, taking in those of others, comparing stores.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use weave_crypto::PeerId;
@@ -21,7 +22,9 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 const DIGEST_INTERVAL: Duration = Duration::from_secs(30);
 /// After origins became reachable, stores are compared this much later: what floods anyway has
 /// arrived by then.
-const DIGEST_SOON: Duration = Duration::from_millis(500);
+pub(super) const DIGEST_SOON: Duration = Duration::from_millis(500);
+/// After records were left to their origins to tell, stores are compared this much later.
+const DIGEST_AFTER_LEFT: Duration = Duration::from_secs(2);
 /// Most addresses that neighbours saw us at that are advertised: with a NAT that gives each
 /// neighbour another port, more would only churn.
 const OBSERVED_MAX: usize = 2;
@@ -58,8 +61,11 @@ impl Publisher {
 
 impl Mesh {
     /// Follows the links' measured costs; what they come to is published.
-    pub(super) fn settle_costs(&mut self, now: Instant) {
-        for link in self.links.values_mut() {
+    pub(super) fn settle_costs(&mut self, now: Instant, touched: &BTreeSet<PeerId>) {
+        for peer in touched {
+            let Some(link) = self.links.get_mut(peer) else {
+                continue;
+            };
             let before = link.published_cost;
             if link.settle_cost(now) != before {
                 self.links_publisher.is_stale = true;
@@ -180,17 +186,49 @@ impl Mesh {
         }
     }
 
-    /// Sends each neighbour what it has to be told and has room for.
-    pub(super) fn flood(&mut self) {
-        let mut messages = Vec::new();
-        for link in self.links.values_mut() {
+    /// Sends neighbours what they have to be told and have room for.
+    pub(super) fn flood(&mut self, now: Instant, touched: &BTreeSet<PeerId>) {
+        for peer in touched {
+            let Some(link) = self.links.get_mut(peer) else {
+                continue;
+            };
             let Some(conn) = link.conn else { continue };
-            while let Some(message) = link.flooding.next_message(&self.store) {
-                messages.push((conn, message));
+            for message in link.flooding.due_messages(now, &self.store) {
+                self.say(conn, &message);
             }
         }
-        for (conn, message) in messages {
-            self.say(conn, &message);
+    }
+
+    /// Hands a record on that came by `via`.
+    ///
+    /// Neighbours that the origin says it has a link to are left to the origin, whose stream to them is reliable:
+    /// in a full mesh a record goes over each link once, and not from everybody to everybody. Where that link
+    /// just ended the next links record of the origin no longer lists it, and is handed on; what else was lost
+    /// with it is found by the comparison a little later.
+    fn hand_on(&mut self, now: Instant, via: &PeerId, key: Key) {
+        let told_by_origin = self.store.links(&key.origin);
+        let mut is_left = false;
+        let mut offered = Vec::new();
+        for peer in self.links.keys() {
+            if *peer == *via || *peer == key.origin {
+                continue;
+            }
+            if told_by_origin.is_some_and(|links| links.lists(peer)) {
+                is_left = true;
+            } else {
+                offered.push(*peer);
+            }
+        }
+        for peer in offered {
+            if let Some(link) = self.links.get_mut(&peer) {
+                link.flooding.offer(key.origin, key.kind);
+            }
+        }
+        if let Some(link) = self.links.get_mut(via) {
+            link.flooding.has(key, &self.store);
+        }
+        if is_left {
+            self.compare_soon(now + DIGEST_AFTER_LEFT);
         }
     }
 
@@ -202,18 +240,10 @@ impl Mesh {
     }
 
     fn take_record(&mut self, now: Instant, via: PeerId, bytes: &RecordBytes) {
-        let record = match Record::parse(&bytes.0) {
-            Ok(record) => record,
-            Err(RecordError::UnknownKind(_)) => {
-                self.stats.records_unknown_kind += 1;
-                return;
-            }
-            Err(_) => {
-                self.stats.records_malformed += 1;
-                return;
-            }
+        let key = match Record::peek(&bytes.0) {
+            Ok(key) => key,
+            Err(error) => return self.refuse_record(error),
         };
-        let key = record.key();
         let held = self.store.record(&key.origin, key.kind).map(Record::seq);
         if held.is_some_and(|seq| seq >= key.seq) {
             self.stats.records_known += 1;
@@ -226,6 +256,10 @@ impl Mesh {
             }
             return;
         }
+        let record = match Record::parse(&bytes.0) {
+            Ok(record) => record,
+            Err(error) => return self.refuse_record(error),
+        };
         if !record.verify(&self.config.network, &*self.verifier) {
             self.stats.records_bad_signature += 1;
             return;
@@ -243,13 +277,7 @@ impl Mesh {
                 if key.kind == RecordKind::Router {
                     self.is_dialling_stale = true;
                 }
-                for link in self.links.values_mut() {
-                    if link.peer() == via {
-                        link.flooding.has(key, &self.store);
-                    } else if link.peer() != key.origin {
-                        link.flooding.offer(key.origin, key.kind);
-                    }
-                }
+                self.hand_on(now, &via, key);
                 let link = self.links.get(&key.origin);
                 if link.is_some_and(|link| link.boot_id < boot_id) {
                     // It restarted, and others noticed first: that link leads to nobody.
@@ -259,6 +287,17 @@ impl Mesh {
             Inserted::Known | Inserted::Older => self.stats.records_known += 1,
             Inserted::Full => self.stats.records_full += 1,
         }
+    }
+
+    fn refuse_record(&mut self, error: RecordError) {
+        let count = match error {
+            RecordError::UnknownKind(_) => &mut self.stats.records_unknown_kind,
+            RecordError::Truncated
+            | RecordError::TooLong
+            | RecordError::Malformed
+            | RecordError::OutOfBounds => &mut self.stats.records_malformed,
+        };
+        *count += 1;
     }
 
     /// Takes a boot id above `met`, and sets every link up anew.
@@ -298,32 +337,31 @@ impl Mesh {
         link.digest_at = now + DIGEST_INTERVAL;
         // One comparison serves both ways.
         if self.own < peer {
-            self.compare(peer);
+            self.compare(now, peer);
         }
     }
 
-    /// Compares stores with all neighbours a little later.
-    pub(super) fn compare_soon(&mut self, now: Instant) {
-        for link in self.links.values_mut() {
-            link.digest_at = link.digest_at.min(now + DIGEST_SOON);
-        }
+    /// Compares stores with all neighbours at `at`, or sooner.
+    pub(super) fn compare_soon(&mut self, at: Instant) {
+        self.compare_at = Some(self.compare_at.map_or(at, |sooner| sooner.min(at)));
     }
 
     pub(super) fn compare_due(&mut self, now: Instant) {
-        let mut due = Vec::new();
-        for link in self.links.values_mut() {
-            if link.conn.is_some() && now >= link.digest_at {
-                link.digest_at = now + DIGEST_INTERVAL;
-                due.push(link.peer());
-            }
+        if self.compare_at.take_if(|at| now >= *at).is_none() {
+            return;
         }
-        for peer in due {
-            self.compare(peer);
+        let peers: Vec<PeerId> = self.links.keys().copied().collect();
+        for peer in peers {
+            self.compare(now, peer);
         }
     }
 
-    fn compare(&mut self, peer: PeerId) {
+    /// Compares stores with one neighbour; nothing happens without a stream.
+    pub(super) fn compare(&mut self, now: Instant, peer: PeerId) {
         let digest = self.store.digest();
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.digest_at = now + DIGEST_INTERVAL;
+        }
         self.say_to(peer, &Control::Digest(digest));
     }
 

@@ -199,12 +199,15 @@ impl Mesh {
         }
     }
 
-    /// Hands out what was gathered for each connection.
+    /// Hands out what was gathered for each connection that was touched, and takes note of its deadline.
     pub(super) fn flush(&mut self) {
-        for (id, conn) in &mut self.conns {
-            if !conn.out.is_empty() {
+        for id in self.conns.take_touched() {
+            let conn = self.conns.get_untouched(&id);
+            self.conn_deadlines
+                .set(id, conn.as_ref().and_then(|conn| conn.next_deadline()));
+            if let Some(conn) = conn.filter(|conn| !conn.out.is_empty()) {
                 let bytes = std::mem::take(&mut conn.out);
-                self.actions.push_back(Action::Write { conn: *id, bytes });
+                self.actions.push_back(Action::Write { conn: id, bytes });
             }
         }
     }

@@ -204,6 +204,7 @@ impl Mesh {
             }
         } else if session.contest_until.is_none() {
             session.contest_until = Some(now + CONTEST_TIMEOUT);
+            self.contested.insert(peer);
             let probe = self.stream_probe(now, &peer);
             self.say(present, &Control::Probe(probe));
         }
@@ -211,6 +212,9 @@ impl Mesh {
 
     /// The present stream of a link showed life: candidates that waited for it to be dead go.
     pub(super) fn win_contest(&mut self, peer: &PeerId) {
+        if !self.contested.remove(peer) {
+            return;
+        }
         let losers: Vec<ConnId> = self
             .candidates(peer)
             .filter(|(_, session)| session.contest_until.is_some())
@@ -423,43 +427,33 @@ impl Mesh {
 
     /// Ends what takes too long to be set up, and contests.
     pub(super) fn expire_conns(&mut self, now: Instant) {
-        let expired: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| conn.deadline.is_some_and(|at| now >= at))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in expired {
-            self.stats.set_up_timeouts += 1;
-            self.lose_stream(now, id, FailReason::SetUpTimeout);
-            self.close(id, None);
-        }
-        let won: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| {
-                let until = conn.session().and_then(|session| session.contest_until);
-                until.is_some_and(|until| now >= until)
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in won {
-            self.adopt(now, id);
+        for id in self.conn_deadlines.due(now) {
+            let Some(conn) = self.conns.get_mut(&id) else {
+                continue;
+            };
+            let contest = conn.session().and_then(|session| session.contest_until);
+            if conn.deadline.is_some_and(|at| now >= at) {
+                self.stats.set_up_timeouts += 1;
+                self.lose_stream(now, id, FailReason::SetUpTimeout);
+                self.close(id, None);
+            } else if contest.is_some_and(|until| now >= until) {
+                self.adopt(now, id);
+            }
         }
     }
 
-    pub(super) fn expire_links(&mut self, now: Instant) {
-        let mut ended = Vec::new();
-        for link in self.links.values() {
-            if now >= link.silent_at() {
-                ended.push((link.peer(), DownReason::Silent));
-            } else if link.held_until.is_some_and(|until| now >= until) {
-                ended.push((link.peer(), DownReason::StreamLost));
-            }
-        }
-        for (peer, reason) in ended {
-            self.take_down(now, peer, reason, None);
-        }
+    pub(super) fn expire_link(&mut self, now: Instant, peer: PeerId) {
+        let Some(link) = self.links.get(&peer) else {
+            return;
+        };
+        let reason = if now >= link.silent_at() {
+            DownReason::Silent
+        } else if link.held_until.is_some_and(|until| now >= until) {
+            DownReason::StreamLost
+        } else {
+            return;
+        };
+        self.take_down(now, peer, reason, None);
     }
 
     fn stream_probe(&mut self, now: Instant, peer: &PeerId) -> Probe {
