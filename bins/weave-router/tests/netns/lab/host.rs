@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use weave_core::Status;
 use weave_io::host::{Cidr, Netlink, ScopedNetNs};
 
+use super::container::Make;
 use super::control::{self, Answer};
 use super::process::Process;
 use super::{Container, PAUSE};
@@ -111,13 +112,21 @@ impl Host {
 
     /// A container on this host's bridge, which is made if there is none yet.
     pub(crate) fn container(&mut self, addresses: &[&str]) -> Container {
+        self.container_as(&Make {
+            addresses,
+            ..Make::default()
+        })
+    }
+
+    /// The same, with more to be said about it.
+    pub(crate) fn container_as(&mut self, make: &Make<'_>) -> Container {
         self.containers += 1;
         let name = format!(
             "{}-c{}",
             self.namespace.name().expect("made by name"),
             self.containers
         );
-        Container::new(&self.netlink, &name, self.containers, addresses)
+        Container::new(&self.netlink, &name, self.containers, make)
     }
 
     /// Starts the router, told these peers; returns the moment at which it was started.
