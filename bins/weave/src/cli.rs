@@ -17,6 +17,7 @@ use weave_router::{CONTROL, Failure, is_answer, usage_line, words};
 use crate::client::{Client, ClientError};
 use crate::demo::{DemoArgs, demo};
 use crate::output::Output;
+use crate::pages::{CompletionArgs, ManArgs, completion, man};
 use crate::ping::{PingArgs, ping};
 use crate::render::{self, Section};
 use crate::trace::{TraceArgs, trace};
@@ -57,7 +58,7 @@ pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Puts containers of several hosts on one virtual Ethernet switch.
 #[derive(Debug, Parser)]
 #[command(name = "weave", version, arg_required_else_help = true, after_help = EXAMPLES)]
-struct Cli {
+pub(crate) struct Cli {
     /// Unix socket of the router's control API
     #[arg(long, global = true, env = "WEAVE_CONTROL", hide_env = true, value_name = "PATH", default_value = CONTROL, value_hint = ValueHint::FilePath)]
     control: PathBuf,
@@ -99,6 +100,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Prints what makes a shell complete the command line
+    Completion(CompletionArgs),
+    /// Writes the manual pages of both programs to a folder, for packages
+    #[command(hide = true)]
+    Man(ManArgs),
     /// The router daemon itself
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
     Router {
@@ -174,6 +180,14 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }),
         Command::Demo(args) => in_runtime(async move { demo(&args, output).await }),
+        Command::Completion(args) => {
+            output.line(&completion(&args))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(args) => {
+            man(&args)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Version { json } => in_runtime(async move {
             version(&client, json, output).await?;
             Ok(ExitCode::SUCCESS)
