@@ -17,7 +17,9 @@ use weave_router::{CONTROL, Failure, is_answer, usage_line, words};
 use crate::client::{Client, ClientError};
 use crate::demo::{DemoArgs, demo};
 use crate::output::Output;
+use crate::ping::{PingArgs, ping};
 use crate::render::{self, Section};
+use crate::trace::{TraceArgs, trace};
 
 /// Runs the tool on a command line, the program's name first, and says how it ended.
 pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -78,6 +80,10 @@ struct Cli {
 enum Command {
     /// Says how the router and its mesh are; exits 0 when healthy, 3 when degraded, 4 when not running
     Status(StatusArgs),
+    /// Measures how long the way to a router and back takes, hop by hop
+    Ping(PingArgs),
+    /// Shows by which path frames reach a router or MAC address, and why by that one
+    Trace(TraceArgs),
     /// Tells the router to connect to a peer, and to stay connected
     Connect(PeerArgs),
     /// Tells the router to connect to a peer no more
@@ -123,6 +129,8 @@ const EXAMPLES: &str = "\
 Examples:
   weave status                  is all well, and who is there?
   weave status routes --watch   how frames travel, each second
+  weave ping host2              how long the way there and back takes, hop by hop
+  weave trace host2             how frames get there, and why that way
   weave connect 192.0.2.7       meet one more host
   weave report > report.json    everything, for somebody who helps
   weave demo                    see it work, without a second machine
@@ -147,14 +155,16 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 Ok(code)
             }
         }),
+        Command::Ping(args) => in_runtime(async move { ping(&client, &args, output).await }),
+        Command::Trace(args) => in_runtime(async move { trace(&client, &args, output).await }),
         Command::Connect(args) => in_runtime(async move {
             let target = target(&args.peer)?;
-            client.post("/connect", "peer", &target).await?;
+            tell(&client, "/connect", &target).await?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::Forget(args) => in_runtime(async move {
             let target = target(&args.peer)?;
-            client.post("/forget", "peer", &target).await?;
+            tell(&client, "/forget", &target).await?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::Report => in_runtime(async move {
@@ -296,6 +306,13 @@ fn target(peer: &str) -> Result<String, Failure> {
             "give HOST, HOST:PORT or [IPV6]:PORT",
         )),
     }
+}
+
+/// Tells the router something about a peer.
+async fn tell(client: &Client, path: &str, peer: &str) -> Result<(), ClientError> {
+    let request = serde_json::json!({ "peer": peer });
+    let _: Value = client.post(path, &request, Duration::ZERO).await?;
+    Ok(())
 }
 
 fn pretty(value: &Value) -> String {

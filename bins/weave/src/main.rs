@@ -4,7 +4,9 @@ mod cli;
 mod client;
 mod demo;
 mod output;
+mod ping;
 mod render;
+mod trace;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use weave_core::Status;
 
 use crate::output::Paint;
-use table::Table;
+pub(crate) use table::Table;
 
 mod table;
 
@@ -218,7 +218,7 @@ fn connections(status: &Status) -> (String, Table) {
                 .map_or_else(dash, |remote| remote.to_string()),
             &connection.state,
             &connection.rtt_us.map_or_else(dash, millis),
-            &format!("{:.0} %", connection.loss.clamp(0.0, 1.0) * 100.0),
+            &percent(connection.loss),
             &millis(connection.cost_us.into()),
             &connection.path_mtu_bytes.to_string(),
             &connection.cipher.clone().unwrap_or_else(dash),
@@ -286,18 +286,24 @@ fn list(items: &[String]) -> String {
     items.join(", ")
 }
 
-fn dash() -> String {
+/// In place of what is not there.
+pub(crate) fn dash() -> String {
     "-".to_owned()
 }
 
 /// Microseconds as milliseconds, with as many digits as mean something.
-fn millis(us: u64) -> String {
+pub(crate) fn millis(us: u64) -> String {
     let ms = us as f64 / 1000.0;
     if ms < 10.0 {
         format!("{ms:.2} ms")
     } else {
         format!("{ms:.0} ms")
     }
+}
+
+/// A share from 0 to 1.
+pub(crate) fn percent(share: f32) -> String {
+    format!("{:.0} %", share.clamp(0.0, 1.0) * 100.0)
 }
 
 /// A number of bytes in the largest unit that leaves something before the point.
@@ -331,7 +337,7 @@ fn duration(ms: u64) -> String {
 }
 
 /// What other routers say of themselves must not steer the terminal.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()

@@ -28,7 +28,7 @@ fn the_verdict_comes_first_and_every_section_follows() {
         "  b     -> 198.18.0.2:6783  198.18.0.2:6783    established  0.25 ms  0 %   1.25 ms  1472  AES-256-GCM",
         "  198.18.0.9:6783  no         waiting: refused  in 0.5 s",
         "  02:00:00:00:00:01  a       here   7 s ago",
-        "  b   direct     1     1.25 ms  yes",
+        "  b   direct     1     1.25 ms  yes     -",
     ] {
         let wanted: Vec<&str> = wanted.split_whitespace().collect();
         assert!(
