@@ -13,7 +13,7 @@ use weave_mesh::TargetState;
 
 use super::Router;
 use super::command::milliseconds;
-use crate::{MacTable, Traffic};
+use crate::{DropReason, MacTable, Traffic};
 
 /// Everything a router tells about itself at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -197,6 +197,7 @@ pub struct Verdict {
 impl Router {
     /// Everything about this router at this moment; `traffic` comes from the data plane.
     pub fn status(&self, now: Instant, traffic: Traffic) -> Status {
+        let warnings = self.warnings(now, &traffic);
         Status {
             version: self.config.version.clone(),
             name: self.peer_name(&self.peer_id()),
@@ -227,7 +228,7 @@ impl Router {
                 .activity()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
-            warnings: self.warnings(now),
+            warnings,
         }
     }
 
@@ -392,7 +393,7 @@ impl Router {
         own.chain(mesh).filter(|(_, count)| *count > 0).collect()
     }
 
-    fn warnings(&self, now: Instant) -> Vec<String> {
+    fn warnings(&self, now: Instant, traffic: &Traffic) -> Vec<String> {
         let mut names: BTreeMap<String, Vec<PeerId>> = BTreeMap::new();
         for origin in self.mesh.store().origins() {
             names
@@ -415,6 +416,7 @@ impl Router {
             .chain(doubled)
             .chain(self.segment_warnings(now))
             .chain(self.damped_warning(now))
+            .chain(port_warning(traffic))
             .collect()
     }
 
@@ -437,6 +439,15 @@ impl Router {
             MacTable::MOVES_MAX
         ))
     }
+}
+
+/// Says where frames come from that a port cannot mend, and what to do.
+fn port_warning(traffic: &Traffic) -> Option<String> {
+    let unfinished = traffic.drops.get(DropReason::FrameUnfinished.name())?;
+    Some(format!(
+        "{unfinished} frames from the port were larger than its device's MTU, and nothing tells how to cut them: switch \
+         offloads off where they come from, as by ethtool -K DEVICE tx-udp-segmentation off"
+    ))
 }
 
 impl Status {

@@ -15,6 +15,7 @@ mod input;
 mod lab;
 mod mesh;
 mod mtu;
+mod nat;
 mod relay;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
@@ -45,6 +46,10 @@ pub(crate) fn main() -> ExitCode {
         mtu::underlays_of_every_mtu_carry_all_that_containers_send,
         mtu::a_black_hole_for_large_packets_stalls_tcp_for_less_than_3_s,
         mtu::a_change_of_the_devices_mtu_stalls_tcp_for_less_than_3_s,
+        nat::a_host_behind_nat_meets_one_with_an_open_port,
+        nat::two_hosts_behind_nats_find_the_direct_path,
+        nat::nats_that_change_ports_leave_the_relay_and_status_says_so,
+        nat::a_neighbour_that_changes_its_address_is_followed,
         stop::a_terminated_router_takes_what_it_made_and_leaves_the_rest,
         stop::an_interrupted_router_takes_what_it_made_and_leaves_the_rest,
         input::bad_flags_are_refused_in_a_line_and_change_nothing,
