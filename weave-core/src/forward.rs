@@ -21,6 +21,7 @@ use smoltcp::wire::EthernetAddress;
 use weave_crypto::TunnelKeys;
 
 use self::police::Police;
+pub use self::recover::recover_offload;
 use self::run::{PushError, Runs, To};
 use crate::frame::FrameView;
 use crate::packet::{self, ENVELOPE_BYTES, Envelope, FLOOD_HEADER_BYTES, FloodHeader, Kind};
@@ -39,6 +40,7 @@ mod loops;
 mod not_here;
 mod pieces;
 mod police;
+mod recover;
 mod relay;
 mod run;
 mod segment;
