@@ -214,8 +214,9 @@ impl World {
         let place = self
             .hosts
             .iter()
-            .find(|attached| attached.host.mac() == destination)
-            .map(|attached| attached.router.0);
+            .position(|attached| attached.host.mac() == destination)
+            .filter(|host| !self.moves.has_moved(HostId(*host)))
+            .map(|host| self.hosts[host].router.0);
         self.frames.sent(Sent {
             at: self.now,
             port: router.0,
@@ -229,7 +230,16 @@ impl World {
                 beacon.to
             };
             let to = self.hosts[usize::from(to)].router;
-            self.black_holes.sent(self.now, beacon, router.0, to.0);
+            let is_sought = [beacon.from, beacon.to]
+                .iter()
+                .any(|host| self.moves.is_sought(HostId(usize::from(*host)), self.now));
+            // A route that moves may meet a way whose MTU changed while it was idle, at any time.
+            let may_detour =
+                self.net.is_lossy() || self.detours_until.is_some_and(|until| self.now <= until);
+            let is_excused = is_sought || beacon.is_large() && may_detour;
+            if !is_excused {
+                self.black_holes.sent(self.now, beacon, router.0, to.0);
+            }
         }
         process.port.push_bytes(&bytes);
         let turns = process.work(now);
@@ -568,9 +578,12 @@ impl World {
             answer: false,
         };
         let (from, to, every) = (pair.from, pair.to, pair.every);
+        self.queue.schedule(self.now + every, Event::Beacon(index));
+        if self.moves.is_quiet(from, self.now) {
+            return;
+        }
         let addresses = (self.hosts[to.0].host.mac(), self.hosts[to.0].host.address());
         self.hosts[from.0].host.send_beacon(beacon, addresses);
         self.poll_host(from);
-        self.queue.schedule(self.now + every, Event::Beacon(index));
     }
 }
