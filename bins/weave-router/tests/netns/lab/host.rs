@@ -111,13 +111,24 @@ impl Host {
 
     /// A container on this host's bridge, which is made if there is none yet.
     pub(crate) fn container(&mut self, addresses: &[&str]) -> Container {
+        self.next_container(addresses, Some("weave"))
+    }
+
+    /// A container on no bridge, and the name of the host's end of its interface.
+    #[cfg(feature = "pcap")]
+    pub(crate) fn lone_container(&mut self, addresses: &[&str]) -> (Container, String) {
+        let container = self.next_container(addresses, None);
+        (container, super::container::outside(self.containers))
+    }
+
+    fn next_container(&mut self, addresses: &[&str], bridge: Option<&str>) -> Container {
         self.containers += 1;
         let name = format!(
             "{}-c{}",
             self.namespace.name().expect("made by name"),
             self.containers
         );
-        Container::new(&self.netlink, &name, self.containers, addresses)
+        Container::new(&self.netlink, &name, self.containers, addresses, bridge)
     }
 
     /// Starts the router, told these peers; returns the moment at which it was started.
@@ -287,6 +298,6 @@ fn is_direct(status: &Status, name: &str) -> bool {
 }
 
 /// The program under test.
-const ROUTER: &str = env!("CARGO_BIN_EXE_weave-router");
+pub(crate) const ROUTER: &str = env!("CARGO_BIN_EXE_weave-router");
 /// Of a failed test's log.
 const LOG_TAIL_LINES: usize = 40;
