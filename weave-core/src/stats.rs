@@ -17,6 +17,11 @@ macro_rules! drop_reasons {
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
             }
+
+            /// What was dropped, in words: the documentation of the variant.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
         }
     };
 }

@@ -1,6 +1,6 @@
 //! The router's command line: every flag, and what is wrong with a value.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -85,6 +85,10 @@ pub struct Options {
     #[arg(long, env = "WEAVE_CONTROL", hide_env = true, value_name = "PATH", default_value = CONTROL)]
     pub control: PathBuf,
 
+    /// Prometheus metrics over HTTP, at /metrics of that address; whoever reaches it reads them, so take 127.0.0.1
+    #[arg(long, env = "WEAVE_METRICS", hide_env = true, value_name = "ADDR:PORT", value_parser = metrics_address)]
+    pub metrics: Option<SocketAddr>,
+
     /// What to log: error, warn, info, debug or trace
     #[arg(long, env = "WEAVE_LOG", hide_env = true, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log: String,
@@ -138,12 +142,6 @@ impl Options {
                 "refusing single identities is not in this release",
                 "leave it out, and let a firewall keep that host from the port",
             ),
-            (
-                later.metrics.is_some(),
-                "--metrics",
-                "Prometheus metrics are not in this release",
-                "leave it out, and read GET /status on the control socket",
-            ),
         ];
         match refusals.into_iter().find(|(given, ..)| *given) {
             None => Ok(()),
@@ -193,8 +191,6 @@ struct Later {
     password_file: Option<PathBuf>,
     #[arg(long, env = "WEAVE_DENY", hide = true, value_name = "KEY")]
     deny: Vec<String>,
-    #[arg(long, env = "WEAVE_METRICS", hide = true, value_name = "ADDR")]
-    metrics: Option<String>,
 }
 
 /// Says nothing: one of the fields is a secret.
@@ -227,6 +223,7 @@ Examples:
   weave-router 192.0.2.1                   joins the mesh of which that host is part
   weave-router --no-port [2001:db8::1]     a relay without containers
   weave-router --address 10.2.1.250/24     answers pings on the overlay: ping 10.2.1.250 from any container
+  weave-router --metrics 127.0.0.1:9783    serves metrics to a Prometheus on this host
   weave-router --port 7000 --bridge blue --state-dir /var/lib/blue --control /run/blue.sock host:7000
                                            a second network on the same hosts
 
@@ -264,6 +261,13 @@ fn address(text: &str) -> Result<IpAddr, String> {
         .unwrap_or(text);
     bare.parse()
         .map_err(|_| "not an IPv4 or IPv6 address of this host".to_owned())
+}
+
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(address),
+        _ => Err("not an address and port like 127.0.0.1:9783 or [::1]:9783".to_owned()),
+    }
 }
 
 /// An address that a single host can have.

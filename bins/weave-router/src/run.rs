@@ -18,7 +18,7 @@ use crate::control::{self, Api, VERSION};
 use crate::port::{LocalPort, PortKind};
 use crate::socket::ControlSocket;
 use crate::underlay::{Underlay, local_addresses};
-use crate::{Failure, Options, log, report, words};
+use crate::{Failure, Options, log, metrics, report, words};
 
 /// Runs a router until SIGTERM or SIGINT.
 ///
@@ -46,7 +46,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
     kind.check_underlay(&options.targets(), &underlay)?;
     let state = StateDir::open(&options.state_dir).map_err(|error| state_failure(&error))?;
-    let resources = match Resources::acquire(&options, &state, &kind) {
+    let resources = match Resources::acquire(&options, &state, &kind).await {
         Ok(resources) => resources,
         Err(failure) => {
             state.discard_if_new();
@@ -56,6 +56,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let Resources {
         control,
         listener,
+        metrics,
         router,
     } = resources;
     let running = start(&options, state, router, &kind, &underlay)?;
@@ -66,9 +67,14 @@ async fn serve(options: Options) -> Result<(), Failure> {
         options: Arc::clone(&options),
         underlay,
     };
+    let metrics = metrics.map(|listener| metrics::serve(listener, api.handle.clone()));
     let api = tokio::spawn(control::serve(listener, api));
+    let metrics = metrics.map(tokio::spawn);
     let result = until_the_end(running, signals).await;
     api.abort();
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     drop(control);
     result
 }
@@ -78,6 +84,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
 struct Resources {
     control: ControlSocket,
     listener: tokio::net::UnixListener,
+    metrics: Option<tokio::net::TcpListener>,
     router: RouterResources,
 }
 
@@ -91,7 +98,11 @@ struct RouterResources {
 }
 
 impl Resources {
-    fn acquire(options: &Options, state: &StateDir, kind: &PortKind) -> Result<Self, Failure> {
+    async fn acquire(
+        options: &Options,
+        state: &StateDir,
+        kind: &PortKind,
+    ) -> Result<Self, Failure> {
         let (control, listener) = ControlSocket::bind(&options.control)?;
         let listener = tokio::net::UnixListener::from_std(listener)
             .map_err(|error| Failure::new("cannot make the control socket", words(&error), ""))?;
@@ -100,6 +111,10 @@ impl Resources {
             options.port,
         );
         let sockets = Sockets::bind(listen).map_err(|error| start_failure(options, &error))?;
+        let metrics = match options.metrics {
+            Some(address) => Some(metrics::bind(address).await?),
+            None => None,
+        };
         let port = kind.open()?;
         let identity = Arc::new(state.identity().map_err(|error| state_failure(&error))?);
         // With --no-discovery only the peers named are dialled, those known before are not.
@@ -118,6 +133,7 @@ impl Resources {
         Ok(Self {
             control,
             listener,
+            metrics,
             router: RouterResources {
                 sockets,
                 port,
@@ -213,6 +229,14 @@ fn announce(options: &Options, running: &Running, kind: &PortKind) {
         options.network,
         options.control.display()
     );
+    if let Some(address) = options.metrics {
+        tracing::info!("serves metrics at http://{address}/metrics");
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                "whoever reaches {address} can read the metrics: names, counters and links"
+            );
+        }
+    }
     tracing::warn!("there is no password: whoever reaches the port can join the network");
 }
 

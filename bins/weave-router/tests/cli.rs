@@ -41,7 +41,6 @@ fn what_a_later_release_brings_is_refused_by_flag_and_by_variable() {
         ("--password", "WEAVE_PASSWORD"),
         ("--password-file", "WEAVE_PASSWORD_FILE"),
         ("--deny", "WEAVE_DENY"),
-        ("--metrics", "WEAVE_METRICS"),
     ] {
         for output in [
             router(&[flag, "secret"], &[]),

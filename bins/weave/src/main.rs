@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod demo;
 mod output;
+mod pages;
 mod ping;
 mod render;
 mod trace;

@@ -44,8 +44,8 @@ Examples:
   weave ping 02:3c:00:00:00:07       the router behind which that container is
   weave ping -c 1 --json host2       for a program
 
-Exits 0 when an answer came, 1 when none did. A ping is sealed and travels as frames do: by the same next
-hops, over UDP or TCP as they would. For why they go that way: weave trace";
+Exits 0 when an answer came, 1 when none did. A ping is sealed and travels as frames do: by the same next \
+hops, over UDP or TCP as they would. Why they go that way says: weave trace";
 
 /// Pings until the count is reached or the user wants an end, and sums up.
 ///

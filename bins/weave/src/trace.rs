@@ -32,7 +32,7 @@ Examples:
   weave trace 02:3c:00:00:00:07      the same for the container with that MAC address
   weave trace --json host2           for a program
 
-It asks this host's router alone and sends nothing; weave ping measures. Exits 0 when there is a path, 1 when
+It asks this host's router alone and sends nothing; weave ping measures. Exits 0 when there is a path, 1 when \
 there is none.";
 
 /// Asks for the path and prints it.

@@ -77,6 +77,9 @@ pub struct PeerStatus {
     pub version: String,
     /// A route leads to it (always so for the router itself).
     pub reachable: bool,
+    /// Why none does, in words, where none does.
+    #[serde(default)]
+    pub unreachable_reason: Option<String>,
     /// Addresses where it says that it can be reached.
     pub addresses: Vec<SocketAddr>,
     /// Its neighbours as it tells them: name and cost in microseconds.
@@ -211,7 +214,7 @@ impl Router {
                 .clone()
                 .unwrap_or_else(|| "none".to_owned()),
             mtu_bytes: self.config.mtu_bytes,
-            peers: self.peer_statuses(),
+            peers: self.peer_statuses(now),
             connections: self.connection_statuses(),
             targets: self.target_statuses(now),
             macs: self.mac_statuses(now),
@@ -229,13 +232,14 @@ impl Router {
         }
     }
 
-    fn peer_statuses(&self) -> Vec<PeerStatus> {
+    fn peer_statuses(&self, now: Instant) -> Vec<PeerStatus> {
         let store = self.mesh.store();
         let own = self.peer_id();
         let mut peers: Vec<PeerStatus> = store
             .origins()
             .filter_map(|origin| {
                 let record = store.router(&origin)?;
+                let reachable = origin == own || self.next_hop(&origin).is_some();
                 let links = store
                     .links(&origin)
                     .map(|body| body.links.as_slice())
@@ -245,7 +249,8 @@ impl Router {
                     nickname: record.nickname.clone(),
                     peer_id: origin.to_string(),
                     version: record.version.clone(),
-                    reachable: origin == own || self.next_hop(&origin).is_some(),
+                    reachable,
+                    unreachable_reason: (!reachable).then(|| self.why_not_direct(now, &origin)),
                     addresses: record
                         .addresses
                         .iter()
@@ -526,6 +531,7 @@ mod tests {
             peer_id: "02".into(),
             version: "0".into(),
             reachable: false,
+            unreachable_reason: None,
             addresses: vec![],
             neighbours: vec![],
         });

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::RouterId;
 use super::dice::Dice;
 use super::fault::{Conditions, Fault, Loss};
+use super::hostile;
 use super::nat::{NatId, NatKind};
 use places::Places;
 
@@ -52,6 +53,10 @@ pub struct NetCounters {
     pub duplicated: u64,
     /// Overtaken.
     pub reordered: u64,
+    /// Arrived with bits flipped.
+    pub corrupted: u64,
+    /// Bytes of streams that arrived with bits flipped, by how often.
+    pub flipped: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -238,7 +243,16 @@ impl Net {
                 self.change(*a, *b, |way| way.duplicate_permille = *permille)
             }
             Fault::Mtu(a, b, bytes) => self.change(*a, *b, |way| way.mtu_bytes = *bytes),
-            Fault::Crash(_) | Fault::PowerOff(_) | Fault::Restart(_) | Fault::NatRebind(_) => {}
+            Fault::Corrupt(a, b, permille) => {
+                self.change(*a, *b, |way| way.corrupt_permille = *permille)
+            }
+            Fault::Crash(_)
+            | Fault::PowerOff(_)
+            | Fault::Restart(_)
+            | Fault::NatRebind(_)
+            | Fault::FlipStream(..)
+            | Fault::Hostile(..)
+            | Fault::Strangers(..) => {}
         }
     }
 
@@ -280,6 +294,23 @@ impl Net {
             arrival + self.dice.duration(Conditions::REORDER_DELAY)
         });
         [Some(arrival), copy]
+    }
+
+    /// Perhaps flips bits of a datagram under way. Says whether it did.
+    pub(crate) fn corrupt(&mut self, from: RouterId, to: RouterId, bytes: &mut [u8]) -> bool {
+        let permille = self.conditions(from, to).corrupt_permille;
+        let is_corrupted = self.dice.chance(permille);
+        if is_corrupted {
+            self.counters.corrupted += 1;
+            hostile::corrupt(&mut self.dice, bytes);
+        }
+        is_corrupted
+    }
+
+    /// Flips bits of a stream's bytes under way, which TCP's checksum did not notice.
+    pub(crate) fn flip(&mut self, bytes: &mut [u8]) {
+        self.counters.flipped += 1;
+        hostile::corrupt(&mut self.dice, bytes);
     }
 
     /// Counts a datagram to an address that nobody has.

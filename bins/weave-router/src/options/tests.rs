@@ -108,6 +108,15 @@ fn bad_values_are_refused_in_one_line_that_says_why() {
         (vec!["--address", "10.2.1.255/24"], "no address that a host"),
         (vec!["--address", "224.0.0.1/4"], "no address that a host"),
         (vec!["--address", "::1/128"], "no address that a host"),
+        (
+            vec!["--metrics", "127.0.0.1"],
+            "not an address and port like",
+        ),
+        (vec!["--metrics", ":9783"], "not an address and port like"),
+        (
+            vec!["--metrics", "127.0.0.1:0"],
+            "not an address and port like",
+        ),
         (vec!["--hub"], "unexpected argument '--hub'"),
         (vec!["host:port"], "PEER"),
         (vec!["host:99999"], "PEER"),
@@ -125,7 +134,6 @@ fn flags_of_later_releases_are_refused_by_name_and_keep_their_values_to_themselv
         (["--password", "hunter2"], "--password"),
         (["--password-file", "/etc/secret"], "--password-file"),
         (["--deny", "0123"], "--deny"),
-        (["--metrics", "127.0.0.1:1"], "--metrics"),
     ] {
         let options = parse(&args).unwrap();
         let line = options.check().unwrap_err().to_string();

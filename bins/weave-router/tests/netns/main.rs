@@ -7,6 +7,8 @@
 
 mod address;
 mod basics;
+#[path = "../support/exposition.rs"]
+mod exposition;
 mod failover;
 mod frames;
 mod input;
@@ -21,6 +23,7 @@ mod relay;
 mod root_tests;
 mod stop;
 mod twenty;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -55,6 +58,7 @@ pub(crate) fn main() -> ExitCode {
         input::damaged_state_is_refused_in_a_line_and_left_as_it_is,
         input::bad_control_requests_are_refused_and_change_nothing,
         input::garbage_from_strangers_gets_no_reply_and_disturbs_nobody,
+        verbs::ping_trace_and_metrics_tell_the_way_over_a_relay,
     ];
     #[cfg(feature = "pcap")]
     const PCAP: &[root_tests::RootTest] = root_tests::tests![
