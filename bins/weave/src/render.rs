@@ -261,15 +261,28 @@ fn macs(status: &Status) -> (String, Table) {
 }
 
 fn routes(status: &Status) -> (String, Table) {
-    let mut table = Table::new(["TO", "BY WAY OF", "HOPS", "COST", "TUNNEL", "DIRECT PATH"]);
+    let mut table = Table::new([
+        "TO",
+        "BY WAY OF",
+        "OVER",
+        "HOPS",
+        "COST",
+        "TUNNEL",
+        "DIRECT PATH",
+    ]);
     for route in &status.routes {
         let via = match (route.direct, route.direct_remote) {
             (true, _) | (_, Some(_)) => "direct".to_owned(),
             (false, None) => route.next_hop.clone(),
         };
+        let over = match route.direct_remote {
+            Some(_) => "udp",
+            None => &route.carrier,
+        };
         table.row([
             &route.destination,
             &via,
+            over,
             &route.hops.to_string(),
             &millis(route.cost_us),
             if route.tunnel { "yes" } else { "not yet" },
