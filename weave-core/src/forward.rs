@@ -25,6 +25,7 @@ use smoltcp::wire::EthernetAddress;
 use weave_crypto::TunnelKeys;
 
 use self::police::Police;
+pub use self::recover::recover_offload;
 use self::run::{PushError, Runs};
 use crate::frame::FrameView;
 use crate::packet::{self, ENVELOPE_BYTES, Envelope, FLOOD_HEADER_BYTES, FloodHeader, Kind};
@@ -42,6 +43,7 @@ mod loops;
 mod not_here;
 mod pieces;
 mod police;
+mod recover;
 mod relay;
 mod run;
 mod segment;

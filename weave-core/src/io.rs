@@ -34,6 +34,11 @@ pub trait FrameIo {
         0
     }
 
+    /// Frames that came in at the port and that `recv` could not give, since the start.
+    fn missed(&self) -> Missed {
+        Missed::default()
+    }
+
     /// Whether `recv` has frames that nothing tells of which one could wait for: they came into being inside the
     /// port. Whoever waits for frames asks this first.
     fn has_ready(&self) -> bool {
@@ -56,6 +61,10 @@ impl<T: FrameIo + ?Sized> FrameIo for Box<T> {
 
     fn refused(&self) -> u64 {
         (**self).refused()
+    }
+
+    fn missed(&self) -> Missed {
+        (**self).missed()
     }
 
     fn has_ready(&self) -> bool {
@@ -88,14 +97,24 @@ pub trait PacketIo {
     }
 }
 
+/// Frames that came in at a port and got no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Missed {
+    /// The device's buffer was full: they came faster than they were read.
+    pub overrun: u64,
+    /// Larger than the device's MTU, and nothing tells how to cut them; or larger than any frame.
+    pub unfinished: u64,
+}
+
 /// What a [`FrameIo`] can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameCaps {
     /// The largest Ethernet frame it takes or gives that is no super-frame: header included, FCS not.
     pub frame_bytes_max: usize,
-    /// It gives and takes TCP and UDP super-frames (`Offload::gso`) up to 65,535 bytes of IP.
+    /// It takes TCP and UDP super-frames ([`Offload::segments`]) up to 65,535 bytes of IP. What it gives says for
+    /// itself what it is.
     pub segmentation: bool,
-    /// It gives and takes frames whose TCP or UDP checksum is not computed yet.
+    /// It takes frames whose TCP or UDP checksum is not computed yet.
     pub checksum: bool,
 }
 

@@ -71,10 +71,10 @@ mod topology;
 
 pub use batch::{BUFFER_BYTES, Batch, Buffer, HEAD_BYTES};
 pub use fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, Remote, SiteRoute};
-pub use forward::{Forwarder, ForwarderConfig, Output, Progress, View};
+pub use forward::{Forwarder, ForwarderConfig, Output, Progress, View, recover_offload};
 pub use io::{
-    Ecn, FrameCaps, FrameIo, FrameMeta, Offload, PacketCaps, PacketIo, PacketMeta, PartialChecksum,
-    SegmentKind, Segments,
+    Ecn, FrameCaps, FrameIo, FrameMeta, Missed, Offload, PacketCaps, PacketIo, PacketMeta,
+    PartialChecksum, SegmentKind, Segments,
 };
 pub use loop_frame::LoopFrame;
 pub use mac_table::{Learned, MacEntry, MacTable};

@@ -17,6 +17,11 @@ macro_rules! drop_reasons {
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
             }
+
+            /// What was dropped, in words: the documentation of the variant.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
         }
     };
 }
@@ -85,6 +90,11 @@ drop_reasons! {
     InboxFull = "inbox_full",
     /// The port's device refused a frame: malformed, or it is down.
     PortRefused = "port_refused",
+    /// From a port: lost before it was read, because its buffer was full.
+    PortOverrun = "port_overrun",
+    /// From a port: larger than its device's MTU, and nothing tells how to cut it: a super-frame of UDP, or of TCP inside
+    /// of a tunnel, that a capture shows uncut.
+    FrameUnfinished = "frame_unfinished",
     /// The network refused a packet: unreachable, larger than the device takes, forbidden.
     SocketRefused = "socket_refused",
 }

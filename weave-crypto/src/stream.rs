@@ -113,6 +113,13 @@ impl SealedStream {
         })
     }
 
+    /// Whether bytes of a frame are in that is not whole yet, once [`next_message`](Self::next_message) has no more. A
+    /// length that was changed on the way can leave a stream so, with every later frame swallowed: who calls bounds the
+    /// time.
+    pub fn is_mid_frame(&self) -> bool {
+        self.received.len() > self.consumed
+    }
+
     fn open_next(&mut self) -> Result<Option<Vec<u8>>, StreamError> {
         let pending = &mut self.received[self.consumed..];
         let Some((&mut length, rest)) = pending.split_first_chunk_mut::<LENGTH_BYTES>() else {

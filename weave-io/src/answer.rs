@@ -20,7 +20,7 @@ use std::io;
 use std::net::IpAddr;
 
 use smoltcp::wire::EthernetAddress;
-use weave_core::{BUFFER_BYTES, Batch, Buffer, FrameCaps, FrameIo, FrameMeta, PeerId};
+use weave_core::{BUFFER_BYTES, Batch, Buffer, FrameCaps, FrameIo, FrameMeta, Missed, PeerId};
 
 use reply::Audience;
 
@@ -193,6 +193,12 @@ impl<F: FrameIo> FrameIo for Answering<F> {
 
     fn refused(&self) -> u64 {
         self.lost + self.port.as_ref().map_or(0, FrameIo::refused)
+    }
+
+    fn missed(&self) -> Missed {
+        self.port
+            .as_ref()
+            .map_or_else(Missed::default, FrameIo::missed)
     }
 
     fn has_ready(&self) -> bool {

@@ -6,6 +6,7 @@
 //! | a whole router on threads and sockets | `start`, `Handle` | `driver` |
 //! | one turn at a time, without a clock | `Worker`, `ControlLoop` | `driver` or `sim` |
 //! | frames from a TAP device | `Tap` | `tap` |
+//! | frames from an existing device, by packet capture | `PcapPort` | `pcap` |
 //! | packets over UDP, with GSO and GRO | `UdpTransport` | `udp` |
 //! | frames and packets in memory, for tests and embedding | [`MemoryPort`], [`MemorySocket`], [`MemoryNet`] | |
 //! | an address of the router's own on the overlay | [`Answering`], [`Station`] | |
@@ -42,6 +43,8 @@ mod driver;
 #[cfg(feature = "host")]
 pub mod host;
 mod memory;
+#[cfg(feature = "pcap")]
+mod pcap;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod state;
@@ -67,6 +70,8 @@ pub use driver::{
 pub use memory::{
     MemoryFrame, MemoryHost, MemoryNet, MemoryPacket, MemoryPort, MemorySocket, MemoryWire,
 };
+#[cfg(feature = "pcap")]
+pub use pcap::{PcapError, PcapPort};
 pub use state::{StateDir, StateError, os_seed};
 #[cfg(feature = "tap")]
 pub use tap::{Tap, TapConfig, TapError};

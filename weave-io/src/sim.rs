@@ -32,6 +32,7 @@ mod check;
 mod dice;
 mod fault;
 mod host;
+mod hostile;
 mod machine;
 mod nat;
 mod net;

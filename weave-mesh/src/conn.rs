@@ -66,15 +66,21 @@ pub(crate) struct Session {
     pub(crate) is_adopted: bool,
     /// The decider probed the link's present stream, and waits until then for it to show life.
     pub(crate) contest_until: Option<Instant>,
+    /// A frame has begun: by then it must be whole.
+    pub(crate) frame_until: Option<Instant>,
 }
 
 impl Conn {
     /// When the connection needs a look, whatever happens, and why.
     pub(crate) fn next_deadline(&self) -> Option<(Instant, WakeReason)> {
         let contest = self.session().and_then(|session| session.contest_until);
+        let frame = self.session().and_then(|session| session.frame_until);
         sooner(
             self.deadline.map(|at| (at, WakeReason::SetUp)),
-            contest.map(|at| (at, WakeReason::Contest)),
+            sooner(
+                contest.map(|at| (at, WakeReason::Contest)),
+                frame.map(|at| (at, WakeReason::Frame)),
+            ),
         )
     }
 

@@ -63,6 +63,9 @@ pub enum FailReason {
     /// The user told one of the two routers to forget the other.
     #[error("forgotten by command")]
     Forgotten,
+    /// Sealed bytes did not open, or a frame never became whole.
+    #[error("bytes of the connection were changed on the way")]
+    Unreadable,
 }
 
 /// Why a link went down.

@@ -49,6 +49,9 @@ use crate::wire::{Control, Goodbye, ROUTED_BODY_BYTES_MAX, RecordBytes, Routed};
 pub const HALF_OPEN_MAX: usize = 256;
 /// How long opening, and then the set-up of a stream, may each take.
 pub const STAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a frame of a stream may take from its first byte to its last: longer than TCP itself waits for what is not
+/// acknowledged (TCP_USER_TIMEOUT, 5 s).
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(6);
 /// A link with nothing heard over either carrier for this long goes down.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a link whose stream is gone waits for another while UDP answers.

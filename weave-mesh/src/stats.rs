@@ -26,8 +26,10 @@ pub struct MeshStats {
     pub duplicate_streams: u64,
     /// Streams closed since the other side's boot id is older than one known of it.
     pub stale_boot_ids: u64,
-    /// Streams closed since a frame did not open or a message came out of turn.
+    /// Streams closed since a message did not decode or came out of turn.
     pub protocol_errors: u64,
+    /// Streams closed since a frame did not open, or did not become whole within [`FRAME_TIMEOUT`](crate::FRAME_TIMEOUT).
+    pub unreadable_streams: u64,
     /// Control messages that did not decode.
     pub malformed_messages: u64,
     /// Control messages received.
@@ -81,6 +83,7 @@ impl MeshStats {
             ("connected_to_self", self.connected_to_self),
             ("stale_boot_ids", self.stale_boot_ids),
             ("protocol_errors", self.protocol_errors),
+            ("unreadable_streams", self.unreadable_streams),
             ("malformed_messages", self.malformed_messages),
             ("records_malformed", self.records_malformed),
             ("records_unknown_kind", self.records_unknown_kind),

@@ -33,6 +33,8 @@ pub enum WakeReason {
     Direct,
     /// A neighbour may be told of more records.
     Flood,
+    /// A frame of a stream has begun and may never be whole.
+    Frame,
 }
 
 /// One deadline for each of many things, the soonest at hand.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use weave_core::{Batch, FrameCaps, FrameIo, FrameMeta};
+use weave_core::{Batch, FrameCaps, FrameIo, FrameMeta, Missed};
 
 /// A frame port that logs each frame at level trace: from the port and to it.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ impl<F: FrameIo> FrameIo for FrameLog<F> {
 
     fn refused(&self) -> u64 {
         self.0.refused()
+    }
+
+    fn missed(&self) -> Missed {
+        self.0.missed()
     }
 
     fn has_ready(&self) -> bool {

@@ -6,6 +6,7 @@ mod control;
 mod failure;
 mod frame_log;
 mod log;
+mod metrics;
 mod options;
 mod port;
 mod report;

@@ -1,6 +1,6 @@
 //! The router's command line: every flag, and what is wrong with a value.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -19,7 +19,8 @@ use crate::Failure;
     about = "Connects this host's containers to those of other hosts by a virtual Ethernet switch.",
     long_about = "Connects this host's containers to those of other hosts by a virtual Ethernet switch.\n\n\
         The router runs in the foreground and logs to stderr. It meets its peers on one TCP and UDP port, \
-        learns of all others from any one of them, and takes frames from a TAP on a bridge. \
+        learns of all others from any one of them, and takes frames from a TAP on a bridge, or from an interface that \
+        exists (--pcap). \
         SIGTERM and SIGINT make it say goodbye and remove its TAP; the bridge and the containers stay.",
     after_help = EXAMPLES
 )]
@@ -52,8 +53,12 @@ pub struct Options {
     #[arg(long, env = "WEAVE_TAP", hide_env = true, value_name = "NAME", conflicts_with = "bridge", value_parser = device_name)]
     pub tap: Option<String>,
 
+    /// Capture from and inject into an interface that exists, instead of a TAP; needs the build feature pcap
+    #[arg(long, env = "WEAVE_PCAP", hide_env = true, value_name = "IFACE", conflicts_with_all = ["bridge", "tap"], value_parser = device_name)]
+    pub pcap: Option<String>,
+
     /// No local frame port: a pure relay
-    #[arg(long, env = "WEAVE_NO_PORT", hide_env = true, conflicts_with_all = ["bridge", "tap"], value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "WEAVE_NO_PORT", hide_env = true, conflicts_with_all = ["bridge", "tap", "pcap"], value_parser = FalseyValueParser::new())]
     pub no_port: bool,
 
     /// The router itself answers on this overlay address (ARP, ping): ping it from any container
@@ -80,6 +85,10 @@ pub struct Options {
     #[arg(long, env = "WEAVE_CONTROL", hide_env = true, value_name = "PATH", default_value = CONTROL)]
     pub control: PathBuf,
 
+    /// Prometheus metrics over HTTP, at /metrics of that address; whoever reaches it reads them, so take 127.0.0.1
+    #[arg(long, env = "WEAVE_METRICS", hide_env = true, value_name = "ADDR:PORT", value_parser = metrics_address)]
+    pub metrics: Option<SocketAddr>,
+
     /// What to log: error, warn, info, debug or trace
     #[arg(long, env = "WEAVE_LOG", hide_env = true, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log: String,
@@ -98,7 +107,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Refuses flags that this release knows and cannot honour: ignoring one would leave its user with less
+    /// Refuses flags that this release, or this build of it, knows and cannot honour: ignoring one would leave its user with less
     /// than they asked for, and none the wiser.
     ///
     /// # Errors
@@ -110,10 +119,10 @@ impl Options {
         let firewall = "leave it out, and let a firewall keep strangers from the port";
         let refusals = [
             (
-                later.pcap.is_some(),
+                self.pcap.is_some() && !cfg!(feature = "pcap"),
                 "--pcap",
-                "capturing from an interface is not in this release",
-                "use --bridge NAME or --tap NAME",
+                "this program was built without the feature pcap",
+                "build one with: cargo build --release --features pcap (it needs libpcap-dev), or use --bridge NAME or --tap NAME",
             ),
             (
                 later.password.is_some(),
@@ -132,12 +141,6 @@ impl Options {
                 "--deny",
                 "refusing single identities is not in this release",
                 "leave it out, and let a firewall keep that host from the port",
-            ),
-            (
-                later.metrics.is_some(),
-                "--metrics",
-                "Prometheus metrics are not in this release",
-                "leave it out, and read GET /status on the control socket",
             ),
         ];
         match refusals.into_iter().find(|(given, ..)| *given) {
@@ -176,8 +179,6 @@ impl Options {
 /// Flags of later releases: known, and refused by [`Options::check`].
 #[derive(Clone, clap::Args)]
 struct Later {
-    #[arg(long, env = "WEAVE_PCAP", hide = true, value_name = "IFACE")]
-    pcap: Option<String>,
     #[arg(
         long,
         env = "WEAVE_PASSWORD",
@@ -190,8 +191,6 @@ struct Later {
     password_file: Option<PathBuf>,
     #[arg(long, env = "WEAVE_DENY", hide = true, value_name = "KEY")]
     deny: Vec<String>,
-    #[arg(long, env = "WEAVE_METRICS", hide = true, value_name = "ADDR")]
-    metrics: Option<String>,
 }
 
 /// Says nothing: one of the fields is a secret.
@@ -224,6 +223,7 @@ Examples:
   weave-router 192.0.2.1                   joins the mesh of which that host is part
   weave-router --no-port [2001:db8::1]     a relay without containers
   weave-router --address 10.2.1.250/24     answers pings on the overlay: ping 10.2.1.250 from any container
+  weave-router --metrics 127.0.0.1:9783    serves metrics to a Prometheus on this host
   weave-router --port 7000 --bridge blue --state-dir /var/lib/blue --control /run/blue.sock host:7000
                                            a second network on the same hosts
 
@@ -261,6 +261,13 @@ fn address(text: &str) -> Result<IpAddr, String> {
         .unwrap_or(text);
     bare.parse()
         .map_err(|_| "not an IPv4 or IPv6 address of this host".to_owned())
+}
+
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(address),
+        _ => Err("not an address and port like 127.0.0.1:9783 or [::1]:9783".to_owned()),
+    }
 }
 
 /// An address that a single host can have.

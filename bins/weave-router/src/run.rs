@@ -11,17 +11,14 @@ use tracing::Level;
 use weave_core::Config;
 use weave_crypto::{Identity, NetworkId};
 use weave_io::host::Cidr;
-use weave_io::{
-    FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Station, Tap,
-};
+use weave_io::{FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Station};
 use weave_mesh::MeshConfig;
 
 use crate::control::{self, Api, VERSION};
-use crate::frame_log::FrameLog;
-use crate::port::PortKind;
+use crate::port::{LocalPort, PortKind};
 use crate::socket::ControlSocket;
 use crate::underlay::{Underlay, local_addresses};
-use crate::{Failure, Options, log, report, words};
+use crate::{Failure, Options, log, metrics, report, words};
 
 /// Runs a router until SIGTERM or SIGINT.
 ///
@@ -45,9 +42,11 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let signals =
         Signals::new().map_err(|error| Failure::new("cannot start", words(&error), ""))?;
     let options = Arc::new(options);
-    let state = StateDir::open(&options.state_dir).map_err(|error| state_failure(&error))?;
     let kind = PortKind::of(&options);
-    let resources = match Resources::acquire(&options, &state, &kind) {
+    let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
+    kind.check_underlay(&options.targets(), &underlay)?;
+    let state = StateDir::open(&options.state_dir).map_err(|error| state_failure(&error))?;
+    let resources = match Resources::acquire(&options, &state, &kind).await {
         Ok(resources) => resources,
         Err(failure) => {
             state.discard_if_new();
@@ -57,9 +56,9 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let Resources {
         control,
         listener,
+        metrics,
         router,
     } = resources;
-    let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
     let running = start(&options, state, router, &kind, &underlay)?;
     announce(&options, &running, &kind);
 
@@ -68,9 +67,14 @@ async fn serve(options: Options) -> Result<(), Failure> {
         options: Arc::clone(&options),
         underlay,
     };
+    let metrics = metrics.map(|listener| metrics::serve(listener, api.handle.clone()));
     let api = tokio::spawn(control::serve(listener, api));
+    let metrics = metrics.map(tokio::spawn);
     let result = until_the_end(running, signals).await;
     api.abort();
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     drop(control);
     result
 }
@@ -80,20 +84,25 @@ async fn serve(options: Options) -> Result<(), Failure> {
 struct Resources {
     control: ControlSocket,
     listener: tokio::net::UnixListener,
+    metrics: Option<tokio::net::TcpListener>,
     router: RouterResources,
 }
 
 /// Those of them that the router itself takes.
 struct RouterResources {
     sockets: Sockets,
-    tap: Option<Tap>,
+    port: Option<LocalPort>,
     identity: Arc<Identity>,
     rejoin: Vec<SocketAddr>,
     boot_id: u64,
 }
 
 impl Resources {
-    fn acquire(options: &Options, state: &StateDir, kind: &PortKind) -> Result<Self, Failure> {
+    async fn acquire(
+        options: &Options,
+        state: &StateDir,
+        kind: &PortKind,
+    ) -> Result<Self, Failure> {
         let (control, listener) = ControlSocket::bind(&options.control)?;
         let listener = tokio::net::UnixListener::from_std(listener)
             .map_err(|error| Failure::new("cannot make the control socket", words(&error), ""))?;
@@ -102,7 +111,11 @@ impl Resources {
             options.port,
         );
         let sockets = Sockets::bind(listen).map_err(|error| start_failure(options, &error))?;
-        let tap = kind.open()?;
+        let metrics = match options.metrics {
+            Some(address) => Some(metrics::bind(address).await?),
+            None => None,
+        };
+        let port = kind.open()?;
         let identity = Arc::new(state.identity().map_err(|error| state_failure(&error))?);
         // With --no-discovery only the peers named are dialled, those known before are not.
         let rejoin = if options.no_discovery {
@@ -120,9 +133,10 @@ impl Resources {
         Ok(Self {
             control,
             listener,
+            metrics,
             router: RouterResources {
                 sockets,
-                tap,
+                port,
                 identity,
                 rejoin,
                 boot_id,
@@ -148,17 +162,12 @@ fn start(
         .or_else(report::host_name)
         .unwrap_or_default();
     kind.connect(mtu_bytes)?;
+    let logged = options.level() == Level::TRACE;
     let port = resources
-        .tap
-        .map(|tap| {
-            if options.level() == Level::TRACE {
-                FramePort::with_descriptor(FrameLog(tap))
-            } else {
-                FramePort::with_descriptor(tap)
-            }
-        })
+        .port
+        .map(|port| port.into_frame_port(mtu_bytes, logged))
         .transpose()
-        .map_err(|error| Failure::new("cannot use the TAP", words(&error), ""))?;
+        .map_err(|error| Failure::new("cannot use the frame port", words(&error), ""))?;
     let addresses = options.overlay_addresses();
     let port = if addresses.is_empty() {
         port
@@ -220,6 +229,14 @@ fn announce(options: &Options, running: &Running, kind: &PortKind) {
         options.network,
         options.control.display()
     );
+    if let Some(address) = options.metrics {
+        tracing::info!("serves metrics at http://{address}/metrics");
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                "whoever reaches {address} can read the metrics: names, counters and links"
+            );
+        }
+    }
     tracing::warn!("there is no password: whoever reaches the port can join the network");
 }
 

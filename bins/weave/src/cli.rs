@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::Deserialize;
 use serde_json::Value;
 use weave_core::Status;
@@ -17,7 +17,10 @@ use weave_router::{CONTROL, Failure, is_answer, usage_line, words};
 use crate::client::{Client, ClientError};
 use crate::demo::{DemoArgs, demo};
 use crate::output::Output;
+use crate::pages::{CompletionArgs, ManArgs, completion, man};
+use crate::ping::{PingArgs, ping};
 use crate::render::{self, Section};
+use crate::trace::{TraceArgs, trace};
 
 /// Runs the tool on a command line, the program's name first, and says how it ended.
 pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -55,9 +58,9 @@ pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Puts containers of several hosts on one virtual Ethernet switch.
 #[derive(Debug, Parser)]
 #[command(name = "weave", version, arg_required_else_help = true, after_help = EXAMPLES)]
-struct Cli {
+pub(crate) struct Cli {
     /// Unix socket of the router's control API
-    #[arg(long, global = true, env = "WEAVE_CONTROL", hide_env = true, value_name = "PATH", default_value = CONTROL)]
+    #[arg(long, global = true, env = "WEAVE_CONTROL", hide_env = true, value_name = "PATH", default_value = CONTROL, value_hint = ValueHint::FilePath)]
     control: PathBuf,
 
     /// The router's state folder, for commands that start one
@@ -66,7 +69,8 @@ struct Cli {
         global = true,
         env = "WEAVE_STATE_DIR",
         hide_env = true,
-        value_name = "DIR"
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath
     )]
     state_dir: Option<PathBuf>,
 
@@ -78,6 +82,10 @@ struct Cli {
 enum Command {
     /// Says how the router and its mesh are; exits 0 when healthy, 3 when degraded, 4 when not running
     Status(StatusArgs),
+    /// Measures how long the way to a router and back takes, hop by hop
+    Ping(PingArgs),
+    /// Shows by which path frames reach a router or MAC address, and why by that one
+    Trace(TraceArgs),
     /// Tells the router to connect to a peer, and to stay connected
     Connect(PeerArgs),
     /// Tells the router to connect to a peer no more
@@ -92,6 +100,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Prints what makes a shell complete the command line
+    Completion(CompletionArgs),
+    /// Writes the manual pages of both programs to a folder, for packages
+    #[command(hide = true)]
+    Man(ManArgs),
     /// The router daemon itself
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
     Router {
@@ -123,6 +136,8 @@ const EXAMPLES: &str = "\
 Examples:
   weave status                  is all well, and who is there?
   weave status routes --watch   how frames travel, each second
+  weave ping host2              how long the way there and back takes, hop by hop
+  weave trace host2             how frames get there, and why that way
   weave connect 192.0.2.7       meet one more host
   weave report > report.json    everything, for somebody who helps
   weave demo                    see it work, without a second machine
@@ -147,14 +162,16 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 Ok(code)
             }
         }),
+        Command::Ping(args) => in_runtime(async move { ping(&client, &args, output).await }),
+        Command::Trace(args) => in_runtime(async move { trace(&client, &args, output).await }),
         Command::Connect(args) => in_runtime(async move {
             let target = target(&args.peer)?;
-            client.post("/connect", "peer", &target).await?;
+            tell(&client, "/connect", &target).await?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::Forget(args) => in_runtime(async move {
             let target = target(&args.peer)?;
-            client.post("/forget", "peer", &target).await?;
+            tell(&client, "/forget", &target).await?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::Report => in_runtime(async move {
@@ -163,6 +180,14 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }),
         Command::Demo(args) => in_runtime(async move { demo(&args, output).await }),
+        Command::Completion(args) => {
+            output.line(&completion(&args))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(args) => {
+            man(&args)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Version { json } => in_runtime(async move {
             version(&client, json, output).await?;
             Ok(ExitCode::SUCCESS)
@@ -228,16 +253,28 @@ async fn status(
     let text = match (args.json, args.section) {
         (false, section) => render::status(&status, section, output.paint()),
         (true, section) => {
-            let part = section.and_then(|section| document.get(section.name()));
-            let part = part.unwrap_or(&document);
+            let part = part(&document, section);
             if args.watch {
                 part.to_string()
             } else {
-                pretty(part)
+                pretty(&part)
             }
         }
     };
     Ok((text, code))
+}
+
+/// The document, or what a section shows of it: the field itself, or an object of several.
+fn part(document: &Value, section: Option<Section>) -> Value {
+    let field = |name: &str| document.get(name).cloned().unwrap_or_default();
+    match section.map(Section::fields) {
+        None => document.clone(),
+        Some([only]) => field(only),
+        Some(fields) => fields
+            .iter()
+            .map(|name| ((*name).to_owned(), field(name)))
+            .collect(),
+    }
 }
 
 async fn watch(client: &Client, args: &StatusArgs, output: Output) -> Result<ExitCode, Failure> {
@@ -298,6 +335,13 @@ fn target(peer: &str) -> Result<String, Failure> {
     }
 }
 
+/// Tells the router something about a peer.
+async fn tell(client: &Client, path: &str, peer: &str) -> Result<(), ClientError> {
+    let request = serde_json::json!({ "peer": peer });
+    let _: Value = client.post(path, &request, Duration::ZERO).await?;
+    Ok(())
+}
+
 fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
 }
@@ -332,6 +376,18 @@ mod tests {
         assert_eq!(target("[::1]:7").unwrap(), "[::1]:7");
         let line = target("host:port").unwrap_err().to_string();
         assert!(line.contains("is no peer"), "{line}");
+    }
+
+    #[test]
+    fn a_part_of_the_document_is_what_its_section_shows() {
+        let document = serde_json::json!({ "peers": [1], "refusals": { "a": 1 }, "gossip": {} });
+        assert_eq!(part(&document, None), document);
+        let part = |section| part(&document, Some(section)).to_string();
+        assert_eq!(part(Section::Peers), "[1]");
+        assert_eq!(
+            part(Section::Control),
+            r#"{"gossip":{},"refusals":{"a":1}}"#
+        );
     }
 
     #[test]

@@ -26,14 +26,24 @@ pub(crate) struct Client {
 pub(crate) enum ClientError {
     /// No router listens at the socket.
     NotRunning(Failure),
+    /// The router says why it does not do it, in a sentence.
+    Refused(String),
     /// Anything else.
     Failed(Failure),
 }
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::NotRunning(failure) | ClientError::Failed(failure) => failure,
+        error.while_doing("the router refuses")
+    }
+}
+
+impl ClientError {
+    /// As a failure of what the user wanted, for instance `cannot ping c`.
+    pub(crate) fn while_doing(self, what: impl Into<String>) -> Failure {
+        match self {
+            Self::NotRunning(failure) | Self::Failed(failure) => failure,
+            Self::Refused(why) => Failure::new(what, why, ""),
         }
     }
 }
@@ -48,8 +58,27 @@ impl Client {
 
     /// `GET path`, and the answer's JSON.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let answer = self.ask(Method::GET, path, Bytes::new()).await?;
-        serde_json::from_slice(&answer).map_err(|error| {
+        let answer = self.ask(Method::GET, path, Bytes::new(), Duration::ZERO);
+        self.understood(&answer.await?)
+    }
+
+    /// `POST path` with a JSON document, and the answer's JSON; `work` is how long the router may be at it.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &serde_json::Value,
+        work: Duration,
+    ) -> Result<T, ClientError> {
+        let answer = self.ask(Method::POST, path, request.to_string().into(), work);
+        self.understood(&answer.await?)
+    }
+
+    /// Reads a document out of an answer.
+    ///
+    /// # Errors
+    /// When the router is of a version with other ideas.
+    fn understood<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(answer).map_err(|error| {
             self.failed(
                 format!("its answer is not understood ({error})"),
                 "use the tool and the router of one version",
@@ -57,22 +86,18 @@ impl Client {
         })
     }
 
-    /// `POST path` with a JSON object of one field.
-    pub(crate) async fn post(
+    async fn ask(
         &self,
+        method: Method,
         path: &str,
-        field: &str,
-        value: &str,
-    ) -> Result<(), ClientError> {
-        let body = serde_json::json!({ field: value }).to_string();
-        self.ask(Method::POST, path, body.into()).await.map(drop)
-    }
-
-    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
-        match tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await {
+        body: Bytes,
+        work: Duration,
+    ) -> Result<Bytes, ClientError> {
+        let patience = PATIENCE + work;
+        match tokio::time::timeout(patience, self.exchange(method, path, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(self.failed(
-                format!("it does not answer within {} s", PATIENCE.as_secs()),
+                format!("it does not answer within {} s", patience.as_secs()),
                 "see its log",
             )),
         }
@@ -127,11 +152,7 @@ impl Client {
         }
         let why = serde_json::from_slice::<Refusal>(&body)
             .map_or_else(|_| format!("status {status}"), |refusal| refusal.error);
-        Err(ClientError::Failed(Failure::new(
-            "the router refuses",
-            why,
-            "",
-        )))
+        Err(ClientError::Refused(why))
     }
 
     fn failed(&self, why: String, remedy: &str) -> ClientError {

@@ -4,7 +4,10 @@ mod cli;
 mod client;
 mod demo;
 mod output;
+mod pages;
+mod ping;
 mod render;
+mod trace;
 
 use std::process::ExitCode;
 

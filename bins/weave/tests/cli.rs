@@ -25,6 +25,8 @@ fn without_a_router_status_says_how_to_start_one_and_exits_4() {
     for command in [
         vec!["connect", "host"],
         vec!["forget", "host"],
+        vec!["ping", "host"],
+        vec!["trace", "host"],
         vec!["report"],
     ] {
         refused(&weave(&socket, &command), 1, "no router answers");
@@ -51,6 +53,22 @@ fn a_command_line_that_cannot_be_is_refused_in_one_line() {
     refused(&weave(socket, &["status", "weather"]), 2, "routes");
     refused(&weave(socket, &["connect"]), 2, "PEER");
     refused(&weave(socket, &["connect", "host:port"]), 2, "host:port");
+    refused(&weave(socket, &["trace"]), 2, "ROUTER|MAC");
+    refused(&weave(socket, &["ping", "-c", "-1", "a"]), 2, "'-1'");
+    refused(
+        &weave(socket, &["ping", "-i", "0", "a"]),
+        2,
+        "from 0.1 to 3600",
+    );
+    refused(
+        &weave(socket, &["ping", "-W", "11", "a"]),
+        2,
+        "from 0.01 to 10",
+    );
+    for verb in ["ping", "trace"] {
+        let output = weave(socket, &[verb, "--help"]);
+        assert!(text(&output.stdout).contains("Examples:"), "{verb}");
+    }
     let output = weave(socket, &["--help"]);
     assert!(output.status.success());
     let help = text(&output.stdout);

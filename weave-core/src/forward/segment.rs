@@ -160,4 +160,4 @@ fn put(bytes: &mut [u8], at: usize, value: u16) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

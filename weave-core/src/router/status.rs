@@ -14,7 +14,7 @@ use weave_mesh::{Carrier, Link, TargetState};
 use super::Router;
 use super::command::milliseconds;
 use super::trace::carrier_name;
-use crate::{MacTable, Traffic};
+use crate::{DropReason, MacTable, Traffic};
 
 /// Everything a router tells about itself at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +78,9 @@ pub struct PeerStatus {
     pub version: String,
     /// A route leads to it (always so for the router itself).
     pub reachable: bool,
+    /// Why none does, in words, where none does.
+    #[serde(default)]
+    pub unreachable_reason: Option<String>,
     /// Addresses where it says that it can be reached.
     pub addresses: Vec<SocketAddr>,
     /// Its neighbours as it tells them: name and cost in microseconds.
@@ -204,6 +207,7 @@ pub struct Verdict {
 impl Router {
     /// Everything about this router at this moment; `traffic` comes from the data plane.
     pub fn status(&self, now: Instant, traffic: Traffic) -> Status {
+        let warnings = self.warnings(now, &traffic);
         Status {
             version: self.config.version.clone(),
             name: self.peer_name(&self.peer_id()),
@@ -220,7 +224,7 @@ impl Router {
                 .clone()
                 .unwrap_or_else(|| "none".to_owned()),
             mtu_bytes: self.config.mtu_bytes,
-            peers: self.peer_statuses(),
+            peers: self.peer_statuses(now),
             connections: self.connection_statuses(),
             targets: self.target_statuses(now),
             macs: self.mac_statuses(now),
@@ -234,17 +238,18 @@ impl Router {
                 .activity()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
-            warnings: self.warnings(now),
+            warnings,
         }
     }
 
-    fn peer_statuses(&self) -> Vec<PeerStatus> {
+    fn peer_statuses(&self, now: Instant) -> Vec<PeerStatus> {
         let store = self.mesh.store();
         let own = self.peer_id();
         let mut peers: Vec<PeerStatus> = store
             .origins()
             .filter_map(|origin| {
                 let record = store.router(&origin)?;
+                let reachable = origin == own || self.next_hop(&origin).is_some();
                 let links = store
                     .links(&origin)
                     .map(|body| body.links.as_slice())
@@ -254,7 +259,8 @@ impl Router {
                     nickname: record.nickname.clone(),
                     peer_id: origin.to_string(),
                     version: record.version.clone(),
-                    reachable: origin == own || self.next_hop(&origin).is_some(),
+                    reachable,
+                    unreachable_reason: (!reachable).then(|| self.why_not_direct(now, &origin)),
                     addresses: record
                         .addresses
                         .iter()
@@ -402,7 +408,7 @@ impl Router {
         own.chain(mesh).filter(|(_, count)| *count > 0).collect()
     }
 
-    fn warnings(&self, now: Instant) -> Vec<String> {
+    fn warnings(&self, now: Instant, traffic: &Traffic) -> Vec<String> {
         let mut names: BTreeMap<String, Vec<PeerId>> = BTreeMap::new();
         for origin in self.mesh.store().origins() {
             names
@@ -426,6 +432,7 @@ impl Router {
             .chain(self.carrier_warnings())
             .chain(self.segment_warnings(now))
             .chain(self.damped_warning(now))
+            .chain(port_warning(traffic))
             .collect()
     }
 
@@ -456,6 +463,15 @@ impl Router {
             MacTable::MOVES_MAX
         ))
     }
+}
+
+/// Says where frames come from that a port cannot mend, and what to do.
+fn port_warning(traffic: &Traffic) -> Option<String> {
+    let unfinished = traffic.drops.get(DropReason::FrameUnfinished.name())?;
+    Some(format!(
+        "{unfinished} frames from the port were larger than its device's MTU, and nothing tells how to cut them: switch \
+         offloads off where they come from, as by ethtool -K DEVICE tx-udp-segmentation off"
+    ))
 }
 
 impl Status {
@@ -539,6 +555,7 @@ mod tests {
             peer_id: "02".into(),
             version: "0".into(),
             reachable: false,
+            unreachable_reason: None,
             addresses: vec![],
             neighbours: vec![],
         });

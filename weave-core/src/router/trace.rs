@@ -286,7 +286,7 @@ impl Router {
     }
 
     /// Why frames for a router do not go straight there.
-    fn why_not_direct(&self, now: Instant, to: &PeerId) -> String {
+    pub(super) fn why_not_direct(&self, now: Instant, to: &PeerId) -> String {
         let name = self.peer_name(to);
         let Some(link) = self.mesh.link(to) else {
             return format!("no link to {name}: {}", self.why_no_link(now, to));

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use weave_core::{
     BUFFER_BYTES, Batch, DropReason, ForwardStats, Forwarder, ForwarderConfig, FrameIo, FrameMeta,
-    MacTable, Notices, Output, PacketIo, PacketMeta, Progress as ForwardProgress, Streamed, View,
+    MacTable, Missed, Notices, Output, PacketIo, PacketMeta, Progress as ForwardProgress, Streamed,
+    View,
 };
 
 use super::published::FibCache;
@@ -216,6 +217,12 @@ impl<F: FrameIo, P: PacketIo> Outlet<F, P> {
     fn count_refused(&self, stats: &mut ForwardStats) {
         let by_port = self.frames.as_ref().map_or(0, FrameIo::refused);
         stats.set_drops(DropReason::PortRefused, by_port);
+        let missed = self
+            .frames
+            .as_ref()
+            .map_or_else(Missed::default, FrameIo::missed);
+        stats.set_drops(DropReason::PortOverrun, missed.overrun);
+        stats.set_drops(DropReason::FrameUnfinished, missed.unfinished);
         stats.set_drops(DropReason::SocketRefused, self.packets.refused());
     }
 

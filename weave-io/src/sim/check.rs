@@ -27,7 +27,9 @@ pub enum Checker {
     BlackHole,
     /// Nothing of a ping's or a transfer's payload is readable on the network.
     Clear,
-    /// Tables and queues stay as small as the world is.
+    /// Nothing goes to who sent rubbish only, nor to where nobody can be.
+    Silence,
+    /// Tables and queues stay as small as the world is, and connections of strangers few and short.
     Bounds,
     /// A router does not ask to be woken at one moment without end.
     Spin,
@@ -47,6 +49,7 @@ impl fmt::Display for Checker {
             Self::Place => "place",
             Self::BlackHole => "black hole",
             Self::Clear => "clear",
+            Self::Silence => "silence",
             Self::Bounds => "bounds",
             Self::Spin => "spin",
             Self::Honest => "honest",

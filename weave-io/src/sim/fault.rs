@@ -22,8 +22,12 @@ pub struct Conditions {
     pub reorder_permille: u16,
     /// The largest datagram, in bytes of UDP payload; larger ones vanish.
     pub mtu_bytes: usize,
+    /// Datagrams in a thousand that arrive with some bits flipped. TCP's checksums see to its own.
+    pub corrupt_permille: u16,
     /// Nothing passes, and nobody is told.
     pub cut: bool,
+    /// No datagram passes, TCP does: a firewall that knows nothing of us.
+    pub udp_blocked: bool,
 }
 
 impl Conditions {
@@ -38,12 +42,14 @@ impl Conditions {
         duplicate_permille: 0,
         reorder_permille: 0,
         mtu_bytes: 1_472,
+        corrupt_permille: 0,
         cut: false,
+        udp_blocked: false,
     };
 
-    /// Whether datagrams that fit can vanish.
+    /// Whether datagrams that fit can vanish, or arrive broken, which is the same to who opens them.
     pub fn is_lossy(&self) -> bool {
-        self.loss != Loss::None
+        self.loss != Loss::None || self.corrupt_permille > 0
     }
 }
 
@@ -79,6 +85,8 @@ pub enum Fault {
     Cut(RouterId, RouterId),
     /// `cut-one-way A B`: nothing passes from A to B.
     CutOneWay(RouterId, RouterId),
+    /// `block-udp A B`: no datagram passes, TCP does.
+    BlockUdp(RouterId, RouterId),
     /// `heal A B`: the way is as it was in the beginning, in both directions.
     Heal(RouterId, RouterId),
     /// `heal-all`: every way is as it was in the beginning. Machines that are down stay down.
@@ -105,8 +113,19 @@ pub enum Fault {
     Reorder(RouterId, RouterId, u16),
     /// `duplicate A B PERMILLE`.
     Duplicate(RouterId, RouterId, u16),
+    /// `corrupt A B PERMILLE`: each datagram may arrive with some bits flipped.
+    Corrupt(RouterId, RouterId, u16),
+    /// `flip-stream A B`: on each TCP stream between them, the next bytes of either direction arrive with some bits
+    /// flipped.
+    FlipStream(RouterId, RouterId),
     /// `mtu A B BYTES`: of UDP payload.
     Mtu(RouterId, RouterId, usize),
+    /// `hostile A COUNT`: so many random, mutated and replayed datagrams come to A's socket within a second, from
+    /// spoofed addresses of others, from strangers' and from impossible ones.
+    Hostile(RouterId, u16),
+    /// `strangers A COUNT`: so many strangers connect to A by TCP within a second, talk rubbish or nothing, and stall,
+    /// go on byte by byte, or close.
+    Strangers(RouterId, u16),
 }
 
 impl Fault {
@@ -118,9 +137,12 @@ impl Fault {
             Self::Crash(router)
             | Self::PowerOff(router)
             | Self::Restart(router)
-            | Self::NatRebind(router) => Some(*router),
+            | Self::NatRebind(router)
+            | Self::Hostile(router, _)
+            | Self::Strangers(router, _) => Some(*router),
             Self::Cut(a, b)
             | Self::CutOneWay(a, b)
+            | Self::BlockUdp(a, b)
             | Self::Heal(a, b)
             | Self::Loss(a, b, _)
             | Self::Bursts(a, b, _)
@@ -128,6 +150,8 @@ impl Fault {
             | Self::Latency(a, b, _)
             | Self::Reorder(a, b, _)
             | Self::Duplicate(a, b, _)
+            | Self::Corrupt(a, b, _)
+            | Self::FlipStream(a, b)
             | Self::Mtu(a, b, _) => Some(*a.max(b)),
         }
     }
@@ -138,6 +162,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Cut(a, b) => write!(f, "cut {a} {b}"),
             Self::CutOneWay(a, b) => write!(f, "cut-one-way {a} {b}"),
+            Self::BlockUdp(a, b) => write!(f, "block-udp {a} {b}"),
             Self::Heal(a, b) => write!(f, "heal {a} {b}"),
             Self::HealAll => write!(f, "heal-all"),
             Self::Partition(group) => write!(f, "partition {}", list(group)),
@@ -153,6 +178,10 @@ impl fmt::Display for Fault {
             Self::Latency(a, b, latency) => write!(f, "latency {a} {b} {}", latency.as_micros()),
             Self::Reorder(a, b, permille) => write!(f, "reorder {a} {b} {permille}"),
             Self::Duplicate(a, b, permille) => write!(f, "duplicate {a} {b} {permille}"),
+            Self::Corrupt(a, b, permille) => write!(f, "corrupt {a} {b} {permille}"),
+            Self::FlipStream(a, b) => write!(f, "flip-stream {a} {b}"),
+            Self::Hostile(router, count) => write!(f, "hostile {router} {count}"),
+            Self::Strangers(router, count) => write!(f, "strangers {router} {count}"),
             Self::Mtu(a, b, bytes) => write!(f, "mtu {a} {b} {bytes}"),
         }
     }
@@ -204,6 +233,7 @@ impl FromStr for Fault {
                 .filter(|p| *p <= 1000)
                 .ok_or_else(|| error("more than a thousand in a thousand"))
         };
+        let count = |number: u64| u16::try_from(number).map_err(|_| error("too many"));
         let fault = match (name, &numbers[..]) {
             ("heal-all", []) => Self::HealAll,
             ("crash", &[a]) => Self::Crash(router(a)),
@@ -212,6 +242,7 @@ impl FromStr for Fault {
             ("nat-rebind", &[a]) => Self::NatRebind(router(a)),
             ("cut", &[a, b]) => Self::Cut(router(a), router(b)),
             ("cut-one-way", &[a, b]) => Self::CutOneWay(router(a), router(b)),
+            ("block-udp", &[a, b]) => Self::BlockUdp(router(a), router(b)),
             ("heal", &[a, b]) => Self::Heal(router(a), router(b)),
             ("loss", &[a, b, p]) => Self::Loss(router(a), router(b), permille(p)?),
             ("bursts", &[a, b, enter, leave, bad]) => Self::Bursts(
@@ -227,6 +258,10 @@ impl FromStr for Fault {
             }
             ("reorder", &[a, b, p]) => Self::Reorder(router(a), router(b), permille(p)?),
             ("duplicate", &[a, b, p]) => Self::Duplicate(router(a), router(b), permille(p)?),
+            ("corrupt", &[a, b, p]) => Self::Corrupt(router(a), router(b), permille(p)?),
+            ("flip-stream", &[a, b]) => Self::FlipStream(router(a), router(b)),
+            ("hostile", &[a, n]) => Self::Hostile(router(a), count(n)?),
+            ("strangers", &[a, n]) => Self::Strangers(router(a), count(n)?),
             ("mtu", &[a, b, bytes]) => Self::Mtu(router(a), router(b), bytes as usize),
             _ => return Err(error("unknown word, or a wrong count of numbers")),
         };
@@ -243,6 +278,7 @@ mod tests {
         for text in [
             "cut 0 1",
             "cut-one-way 3 1",
+            "block-udp 0 1",
             "heal 0 1",
             "heal-all",
             "partition 0,2,5",
@@ -257,6 +293,10 @@ mod tests {
             "reorder 0 1 50",
             "duplicate 0 1 50",
             "mtu 0 1 1300",
+            "corrupt 0 1 20",
+            "flip-stream 0 1",
+            "hostile 3 1000",
+            "strangers 3 300",
         ] {
             let fault: Fault = text.parse().unwrap();
             assert_eq!(fault.to_string(), text);
@@ -275,6 +315,7 @@ mod tests {
             "partition 1 2",
             "loss 0 1 1001",
             "loss 0 1 99999",
+            "hostile 0 99999",
         ] {
             let error = text.parse::<Fault>().unwrap_err();
             assert!(error.to_string().starts_with("not a fault"), "{error}");

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::RouterId;
 use super::dice::Dice;
 use super::fault::{Conditions, Fault, Loss};
+use super::hostile;
 use super::nat::{NatId, NatKind};
 use places::Places;
 
@@ -52,6 +53,10 @@ pub struct NetCounters {
     pub duplicated: u64,
     /// Overtaken.
     pub reordered: u64,
+    /// Arrived with bits flipped.
+    pub corrupted: u64,
+    /// Bytes of streams that arrived with bits flipped, by how often.
+    pub flipped: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +161,7 @@ impl Net {
             .map_or(self.normal, |direction| direction.now)
     }
 
-    /// Whether datagrams pass between two machines in both directions.
+    /// Whether packets pass between two machines in both directions, be it over TCP alone.
     pub fn is_open(&self, a: RouterId, b: RouterId) -> bool {
         !self.conditions(a, b).cut && !self.conditions(b, a).cut
     }
@@ -170,10 +175,12 @@ impl Net {
                 .any(|direction| direction.now.is_lossy())
     }
 
-    /// Whether every way takes equally long.
+    /// Whether every way is equally long: takes the same time, and takes datagrams.
     pub fn is_uniform(&self) -> bool {
         let is_normal = |way: Conditions| {
-            way.latency == self.normal.latency && way.jitter == self.normal.jitter
+            way.latency == self.normal.latency
+                && way.jitter == self.normal.jitter
+                && !way.udp_blocked
         };
         self.directions
             .values()
@@ -199,6 +206,7 @@ impl Net {
         match fault {
             Fault::Cut(a, b) => self.change(*a, *b, |way| way.cut = true),
             Fault::CutOneWay(a, b) => self.direction_mut(*a, *b).now.cut = true,
+            Fault::BlockUdp(a, b) => self.change(*a, *b, |way| way.udp_blocked = true),
             Fault::Heal(a, b) => {
                 for (from, to) in [(*a, *b), (*b, *a)] {
                     self.heal(from, to);
@@ -238,7 +246,16 @@ impl Net {
                 self.change(*a, *b, |way| way.duplicate_permille = *permille)
             }
             Fault::Mtu(a, b, bytes) => self.change(*a, *b, |way| way.mtu_bytes = *bytes),
-            Fault::Crash(_) | Fault::PowerOff(_) | Fault::Restart(_) | Fault::NatRebind(_) => {}
+            Fault::Corrupt(a, b, permille) => {
+                self.change(*a, *b, |way| way.corrupt_permille = *permille)
+            }
+            Fault::Crash(_)
+            | Fault::PowerOff(_)
+            | Fault::Restart(_)
+            | Fault::NatRebind(_)
+            | Fault::FlipStream(..)
+            | Fault::Hostile(..)
+            | Fault::Strangers(..) => {}
         }
     }
 
@@ -253,7 +270,7 @@ impl Net {
         self.counters.sent += 1;
         self.counters.sent_bytes += bytes as u64;
         let way = self.conditions(from, to);
-        if way.cut {
+        if way.cut || way.udp_blocked {
             self.counters.cut += 1;
             return [None; 2];
         }
@@ -280,6 +297,23 @@ impl Net {
             arrival + self.dice.duration(Conditions::REORDER_DELAY)
         });
         [Some(arrival), copy]
+    }
+
+    /// Perhaps flips bits of a datagram under way. Says whether it did.
+    pub(crate) fn corrupt(&mut self, from: RouterId, to: RouterId, bytes: &mut [u8]) -> bool {
+        let permille = self.conditions(from, to).corrupt_permille;
+        let is_corrupted = self.dice.chance(permille);
+        if is_corrupted {
+            self.counters.corrupted += 1;
+            hostile::corrupt(&mut self.dice, bytes);
+        }
+        is_corrupted
+    }
+
+    /// Flips bits of a stream's bytes under way, which TCP's checksum did not notice.
+    pub(crate) fn flip(&mut self, bytes: &mut [u8]) {
+        self.counters.flipped += 1;
+        hostile::corrupt(&mut self.dice, bytes);
     }
 
     /// Counts a datagram to an address that nobody has.

@@ -1,6 +1,7 @@
 //! The world: routers, network and containers, and the loop that moves time from event to event.
 
 mod events;
+mod strangers;
 mod watch;
 
 use std::collections::VecDeque;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use smoltcp::wire::EthernetAddress;
 use weave_core::{Command, Status};
-use weave_mesh::Target;
+use weave_mesh::{ConnId, Target};
 
 use super::check::{BlackHoles, Checker, FaultKind, Frames, Violation};
 use super::dice::Dice;
@@ -24,6 +25,7 @@ use super::trace::{Trace, TraceKind};
 use super::verifier::CachingVerifier;
 use super::{RouterId, base_instant};
 use crate::Input;
+use strangers::Strangers;
 
 /// A way that takes smaller datagrams only (design.md section 4: the path MTU search begins here) is none.
 const MTU_BYTES_MIN: usize = 1_200;
@@ -51,6 +53,7 @@ pub struct World {
     machines: Vec<Machine>,
     hosts: Vec<Attached>,
     beacons: Vec<BeaconPair>,
+    strangers: Strangers,
     verifier: Arc<CachingVerifier>,
     trace: Trace,
     frames: Frames,
@@ -62,6 +65,8 @@ pub struct World {
     conn_limit: usize,
     /// Until when routes may be longer than the graph's shortest.
     detours_until: Option<Duration>,
+    /// Every way was equally long when that was last looked at.
+    was_uniform: bool,
 }
 
 /// What happens later.
@@ -93,6 +98,14 @@ enum Event {
     HostWake(HostId),
     /// A beacon is due.
     Beacon(usize),
+    /// A stranger's datagram reaches a machine, and so many more follow.
+    Hostile {
+        router: RouterId,
+        left: u16,
+        gap: Duration,
+    },
+    /// A stranger does something to its connection.
+    Stranger(ConnId),
     /// The checkers look around.
     Look,
 }
@@ -145,6 +158,7 @@ impl World {
     pub fn with_network(seed: u64, normal: Conditions) -> Self {
         let mut dice = Dice::new(seed);
         let net = Net::new(dice.fork(), normal);
+        let strangers = Strangers::new(dice.fork());
         Self {
             base: base_instant(),
             now: Duration::ZERO,
@@ -155,6 +169,7 @@ impl World {
             machines: Vec::new(),
             hosts: Vec::new(),
             beacons: Vec::new(),
+            strangers,
             verifier: Arc::new(CachingVerifier::default()),
             trace: Trace::new(),
             frames: Frames::default(),
@@ -164,6 +179,7 @@ impl World {
             is_watching: false,
             conn_limit: 0,
             detours_until: None,
+            was_uniform: true,
         }
     }
 
@@ -342,12 +358,28 @@ impl World {
                 self.with_streams(|streams, context| streams.sever(context, &inside));
                 FaultKind::OneWay
             }
+            // It begins with the next bytes.
+            Fault::FlipStream(a, b) => {
+                self.streams.flip(*a, *b);
+                return;
+            }
+            // Nothing that strangers do changes anything.
+            Fault::Hostile(router, count) => {
+                self.attack_datagrams(*router, *count);
+                return;
+            }
+            Fault::Strangers(router, count) => {
+                self.attack_streams(*router, *count);
+                return;
+            }
             Fault::Heal(..) | Fault::HealAll => FaultKind::Heal,
             Fault::CutOneWay(..) => FaultKind::OneWay,
             Fault::Cut(..)
+            | Fault::BlockUdp(..)
             | Fault::Partition(_)
             | Fault::Loss(..)
             | Fault::Bursts(..)
+            | Fault::Corrupt(..)
             | Fault::Mtu(..) => FaultKind::Break,
             Fault::Jitter(..) | Fault::Latency(..) | Fault::Reorder(..) | Fault::Duplicate(..) => {
                 FaultKind::Change

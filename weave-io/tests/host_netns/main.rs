@@ -7,6 +7,8 @@ mod bridges;
 mod devices;
 mod fdb;
 mod namespaces;
+#[cfg(feature = "pcap")]
+mod pcap;
 #[path = "../support/root_tests.rs"]
 mod root_tests;
 mod routes;
@@ -38,7 +40,16 @@ fn main() -> ExitCode {
         routes::routes_are_added_listed_and_removed,
         routes::the_path_to_an_address_tells_device_source_and_mtu,
     ];
-    root_tests::run(TESTS, &[], None)
+    #[cfg(feature = "pcap")]
+    const PCAP: &[root_tests::RootTest] = root_tests::tests![
+        pcap::a_device_that_cannot_be_captured_from_is_refused_with_the_reason,
+        pcap::frames_come_in_once_and_go_out_and_none_comes_back,
+        pcap::what_the_kernel_left_undone_is_told_and_what_nobody_can_mend_counted,
+        pcap::a_full_ring_is_counted_and_a_device_that_goes_ends_the_port,
+    ];
+    #[cfg(not(feature = "pcap"))]
+    const PCAP: &[root_tests::RootTest] = &[];
+    root_tests::run([TESTS, PCAP].concat().leak(), &[], None)
 }
 
 /// At most 15 bytes, as device names, for tests that name devices so.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use weave_crypto::PeerId;
 
-use super::{Action, Event, Mesh};
+use super::{Action, Event, FRAME_TIMEOUT, Mesh};
 use crate::conn::{Conn, ConnId, Stage};
 use crate::error::{DownReason, FailReason};
 use crate::link::Link;
@@ -21,13 +21,18 @@ impl Mesh {
             let peer = session.peer;
             let is_adopted = session.is_adopted;
             let message = match session.stream.next_message() {
-                Ok(None) => return,
+                Ok(None) => {
+                    let until = session.frame_until.unwrap_or(now + FRAME_TIMEOUT);
+                    session.frame_until = session.stream.is_mid_frame().then_some(until);
+                    return;
+                }
                 Ok(Some(bytes)) => wire::parse(&bytes),
                 Err(_) => {
-                    self.break_off(now, id);
+                    self.lose_unreadable(now, id);
                     return;
                 }
             };
+            session.frame_until = None;
             self.stats.messages_received += 1;
             let Ok(message) = message else {
                 self.stats.malformed_messages += 1;
@@ -167,7 +172,15 @@ impl Mesh {
         self.close(id, None);
     }
 
-    /// The neighbour broke framing or order: nothing else that it says there can be trusted.
+    /// What comes in was not sealed by the neighbour, or not so: somebody on the way changed it. That is the end of the
+    /// stream and not of the link, or whoever can flip a bit could take links down.
+    pub(super) fn lose_unreadable(&mut self, now: Instant, id: ConnId) {
+        self.stats.unreadable_streams += 1;
+        self.lose_stream(now, id, FailReason::Unreadable);
+        self.close(id, None);
+    }
+
+    /// The neighbour broke the order of messages: nothing else that it says there can be trusted.
     pub(super) fn break_off(&mut self, now: Instant, id: ConnId) {
         self.stats.protocol_errors += 1;
         let of_link = self

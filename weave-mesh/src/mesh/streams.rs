@@ -143,6 +143,7 @@ impl Mesh {
             tag_out: None,
             is_adopted: false,
             contest_until: None,
+            frame_until: None,
         }));
         conn.deadline = Some(now + STAGE_TIMEOUT);
         let welcome = Control::Welcome {
@@ -442,7 +443,10 @@ impl Mesh {
                 continue;
             };
             let contest = conn.session().and_then(|session| session.contest_until);
-            if conn.deadline.is_some_and(|at| now >= at) {
+            let frame = conn.session().and_then(|session| session.frame_until);
+            if frame.is_some_and(|at| now >= at) {
+                self.lose_unreadable(now, id);
+            } else if conn.deadline.is_some_and(|at| now >= at) {
                 self.stats.set_up_timeouts += 1;
                 self.lose_stream(now, id, FailReason::SetUpTimeout);
                 self.close(id, None);

@@ -87,6 +87,9 @@ fn bad_values_are_refused_in_one_line_that_says_why() {
         (vec!["--bridge", "a/b"], "no name for a network device"),
         (vec!["--tap", "a b"], "no name for a network device"),
         (vec!["--tap", "t", "--no-port"], "cannot be used with"),
+        (vec!["--pcap", "p", "--tap", "t"], "cannot be used with"),
+        (vec!["--pcap", "p", "--no-port"], "cannot be used with"),
+        (vec!["--pcap", "eth0:bad"], "no name for a network device"),
         (vec!["--bridge", "b", "--tap", "t"], "cannot be used with"),
         (vec!["--listen", "here"], "not an IPv4 or IPv6 address"),
         (vec!["--name", ""], "it is empty"),
@@ -105,6 +108,15 @@ fn bad_values_are_refused_in_one_line_that_says_why() {
         (vec!["--address", "10.2.1.255/24"], "no address that a host"),
         (vec!["--address", "224.0.0.1/4"], "no address that a host"),
         (vec!["--address", "::1/128"], "no address that a host"),
+        (
+            vec!["--metrics", "127.0.0.1"],
+            "not an address and port like",
+        ),
+        (vec!["--metrics", ":9783"], "not an address and port like"),
+        (
+            vec!["--metrics", "127.0.0.1:0"],
+            "not an address and port like",
+        ),
         (vec!["--hub"], "unexpected argument '--hub'"),
         (vec!["host:port"], "PEER"),
         (vec!["host:99999"], "PEER"),
@@ -119,11 +131,9 @@ fn bad_values_are_refused_in_one_line_that_says_why() {
 #[test]
 fn flags_of_later_releases_are_refused_by_name_and_keep_their_values_to_themselves() {
     for (args, flag) in [
-        (["--pcap", "eth0"], "--pcap"),
         (["--password", "hunter2"], "--password"),
         (["--password-file", "/etc/secret"], "--password-file"),
         (["--deny", "0123"], "--deny"),
-        (["--metrics", "127.0.0.1:1"], "--metrics"),
     ] {
         let options = parse(&args).unwrap();
         let line = options.check().unwrap_err().to_string();
@@ -133,5 +143,17 @@ fn flags_of_later_releases_are_refused_by_name_and_keep_their_values_to_themselv
         assert!(!format!("{options:?}").contains(args[1]), "{options:?}");
         let json = serde_json::to_string(&options).unwrap();
         assert!(!json.contains(args[1]), "{json}");
+    }
+}
+
+#[test]
+fn a_capture_is_refused_by_a_build_without_the_feature_and_names_it() {
+    let result = parse(&["--pcap", "eth0"]).unwrap().check();
+    if cfg!(feature = "pcap") {
+        result.unwrap();
+    } else {
+        let line = result.unwrap_err().to_string();
+        assert!(line.starts_with("--pcap"), "{line}");
+        assert!(line.contains("without the feature pcap"), "{line}");
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod capture;
 pub(crate) mod container;
 pub(crate) mod control;
 pub(crate) mod host;
+pub(crate) mod nat;
 pub(crate) mod ping;
 pub(crate) mod process;
 
@@ -22,17 +23,20 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use weave_io::host::{Cidr, NetNs, Netlink, ScopedNetNs};
+use weave_io::host::{Cidr, NetNs, Netlink, Route, ScopedNetNs};
 
 pub(crate) use container::Container;
 pub(crate) use host::Host;
+pub(crate) use nat::NatBox;
 
 /// The underlay, and the names and addresses of what is in the lab.
 pub(crate) struct Lab {
     /// Begins the name of each namespace: `wv`, the process, the lab.
     prefix: String,
     number: u8,
+    /// Addresses given away on the underlay.
     hosts: u8,
+    boxes: u8,
     wires: Netlink,
     underlay: ScopedNetNs,
     folder: Folder,
@@ -56,6 +60,7 @@ impl Lab {
             prefix,
             number,
             hosts: 0,
+            boxes: 0,
             wires,
             underlay,
             folder,
@@ -72,8 +77,44 @@ impl Lab {
 
     /// A host on the underlay, at 198.18.NUMBER of the lab.1 and so on, without a router yet.
     pub(crate) fn host(&mut self, name: &str) -> Host {
+        let address = self.next_address();
+        let (namespace, wire) = self.namespace_on_wire(name);
+        Host::new(name, address, wire, namespace, &self.folder.0)
+    }
+
+    /// An address of this lab's underlay that nobody has yet.
+    pub(crate) fn next_address(&mut self) -> Cidr {
         self.hosts += 1;
         let address = Ipv4Addr::new(198, 18, self.number, self.hosts);
+        Cidr::new(address.into(), 24).expect("24 is no more than 32")
+    }
+
+    /// A box on the underlay that hides the hosts behind it.
+    pub(crate) fn nat(&mut self, name: &str, ports: nat::Ports) -> NatBox {
+        let outside = self.next_address();
+        let (namespace, wire) = self.namespace_on_wire(name);
+        let number = self.boxes;
+        self.boxes += 1;
+        NatBox::new(self.number, number, outside, wire, namespace, ports)
+    }
+
+    /// A host behind such a box, at 198.19.NUMBER of the lab. What cuts its wire cuts the box's.
+    pub(crate) fn host_behind(&self, nat: &mut NatBox, name: &str) -> Host {
+        let namespace = ScopedNetNs::create(&format!("{}-{name}", self.prefix)).unwrap();
+        let (address, gateway) = nat.connect(&namespace);
+        let host = Host::new(
+            name,
+            address,
+            nat.wire().to_owned(),
+            namespace,
+            &self.folder.0,
+        );
+        let route = Route::default_via(gateway.into());
+        host.netlink().add_route(&route).unwrap();
+        host
+    }
+
+    fn namespace_on_wire(&self, name: &str) -> (ScopedNetNs, String) {
         let namespace = ScopedNetNs::create(&format!("{}-{name}", self.prefix)).unwrap();
         let wire = format!("to-{name}");
         self.wires
@@ -81,7 +122,7 @@ impl Lab {
             .unwrap();
         self.wires.attach(BRIDGE, &wire).unwrap();
         self.wires.set_up(&wire).unwrap();
-        Host::new(name, address, wire, namespace, &self.folder.0)
+        (namespace, wire)
     }
 
     /// Cuts the wire between two hosts without a word to either: what one sends just never arrives.
@@ -148,25 +189,29 @@ impl Lab {
     }
 
     fn nft(&self, ruleset: &str) {
-        let mut command = Command::new("nft");
-        command
-            .args(["-f", "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = self
-            .underlay
-            .spawn(&mut command)
-            .expect("package nftables is installed");
-        let mut stdin = child.stdin.take().expect("piped");
-        stdin.write_all(ruleset.as_bytes()).unwrap();
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        assert!(
-            output.status.success(),
-            "nft: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        nft(&self.underlay, ruleset);
     }
+}
+
+/// Adds to the firewall of a namespace.
+pub(crate) fn nft(namespace: &NetNs, ruleset: &str) {
+    let mut command = Command::new("nft");
+    command
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = namespace
+        .spawn(&mut command)
+        .expect("package nftables is installed");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(ruleset.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "nft: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Repeats `attempt` until it gives a value or the time is over; the value, and how long it took.

@@ -7,17 +7,23 @@
 
 mod address;
 mod basics;
+#[path = "../support/exposition.rs"]
+mod exposition;
 mod failover;
 mod frames;
 mod input;
 mod lab;
 mod mesh;
 mod mtu;
+mod nat;
+#[cfg(feature = "pcap")]
+mod pcap;
 mod relay;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
 mod stop;
 mod twenty;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -42,19 +48,33 @@ pub(crate) fn main() -> ExitCode {
         mtu::underlays_of_every_mtu_carry_all_that_containers_send,
         mtu::a_black_hole_for_large_packets_stalls_tcp_for_less_than_3_s,
         mtu::a_change_of_the_devices_mtu_stalls_tcp_for_less_than_3_s,
+        nat::a_host_behind_nat_meets_one_with_an_open_port,
+        nat::two_hosts_behind_nats_find_the_direct_path,
+        nat::nats_that_change_ports_leave_the_relay_and_status_says_so,
+        nat::a_neighbour_that_changes_its_address_is_followed,
         stop::a_terminated_router_takes_what_it_made_and_leaves_the_rest,
         stop::an_interrupted_router_takes_what_it_made_and_leaves_the_rest,
         input::bad_flags_are_refused_in_a_line_and_change_nothing,
         input::damaged_state_is_refused_in_a_line_and_left_as_it_is,
         input::bad_control_requests_are_refused_and_change_nothing,
         input::garbage_from_strangers_gets_no_reply_and_disturbs_nobody,
+        verbs::ping_trace_and_metrics_tell_the_way_over_a_relay,
     ];
+    #[cfg(feature = "pcap")]
+    const PCAP: &[root_tests::RootTest] = root_tests::tests![
+        pcap::containers_on_captured_devices_talk_as_on_a_bridge,
+        pcap::a_capture_that_cannot_be_is_refused_with_the_reason,
+        pcap::the_routers_own_address_answers_beside_a_capture,
+    ];
+    // Said here, so that nobody takes a run without them for a whole one.
+    #[cfg(not(feature = "pcap"))]
+    const PCAP: &[root_tests::RootTest] = root_tests::tests![input::a_build_without_pcap_says_so];
     // One source for both targets, so that neither has code that it does not use.
     let tests = if env!("CARGO_CRATE_NAME") == "netns_twenty" {
-        TWENTY
+        TWENTY.to_vec()
     } else {
-        TESTS
+        [TESTS, PCAP].concat()
     };
     // Two processors at most are taken as given, and the routers and pingers of one test keep them busy.
-    root_tests::run(tests, &["/dev/net/tun"], Some(1))
+    root_tests::run(tests.leak(), &["/dev/net/tun"], Some(1))
 }

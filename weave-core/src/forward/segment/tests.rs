@@ -16,10 +16,10 @@ const DESTINATION6: Ipv6Address = Ipv6Address::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
 /// What a frame is made of.
 #[derive(Debug, Clone, Copy)]
-struct Shape {
-    ipv6: bool,
-    udp: bool,
-    vlan: bool,
+pub(in crate::forward) struct Shape {
+    pub(in crate::forward) ipv6: bool,
+    pub(in crate::forward) udp: bool,
+    pub(in crate::forward) vlan: bool,
 }
 
 impl Shape {
@@ -31,16 +31,22 @@ impl Shape {
         }
     }
 
-    fn network(self) -> usize {
+    pub(in crate::forward) fn network(self) -> usize {
         if self.vlan { 18 } else { 14 }
     }
 
-    fn transport(self) -> usize {
+    pub(in crate::forward) fn transport(self) -> usize {
         self.network() + if self.ipv6 { 40 } else { 20 }
     }
 
     /// A frame with every field right, built field by field.
-    fn frame(self, id: u16, sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    pub(in crate::forward) fn frame(
+        self,
+        id: u16,
+        sequence: u32,
+        flags: u8,
+        payload: &[u8],
+    ) -> Vec<u8> {
         let (source, destination) = self.addresses();
         let transport = if self.udp {
             let repr = UdpRepr {
@@ -122,7 +128,7 @@ impl Shape {
     }
 
     /// The same with its checksum left open: the pseudo-header's sum in its place, as the kernel gives frames.
-    fn open(self, mut frame: Vec<u8>) -> Vec<u8> {
+    pub(in crate::forward) fn open(self, mut frame: Vec<u8>) -> Vec<u8> {
         let transport = self.transport();
         let field = transport + if self.udp { 6 } else { 16 };
         let addresses = if self.ipv6 {
@@ -151,7 +157,7 @@ impl Shape {
         }
     }
 
-    fn partial(self) -> PartialChecksum {
+    pub(in crate::forward) fn partial(self) -> PartialChecksum {
         PartialChecksum {
             start: self.transport() as u16,
             offset: if self.udp { 6 } else { 16 },

@@ -29,6 +29,9 @@ pub(in crate::sim) enum FaultKind {
     Heal,
     /// Nothing broke, but a link may be slower or doubled from now on.
     Change,
+    /// A stream is no longer readable: no frame is lost to that, but news of other faults may wait until another
+    /// stream stands.
+    Stream,
 }
 
 impl FaultKind {
@@ -37,6 +40,8 @@ impl FaultKind {
     fn patience(self, active: bool) -> Duration {
         match (self, active) {
             (Self::Start, _) => Self::NEW_LINK,
+            // 6 s until the loss is sure, and a dial.
+            (Self::Stream, _) => Duration::from_secs(8),
             (_, false) => Duration::from_secs(4),
             (Self::OneWay, true) => Duration::from_secs(2),
             (Self::Change | Self::Heal | Self::Break | Self::Restart, true) => {

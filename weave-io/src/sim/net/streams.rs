@@ -89,6 +89,18 @@ pub(crate) enum StreamOutput {
     },
 }
 
+impl StreamOutput {
+    /// Whose it is.
+    pub(crate) fn router(&self) -> RouterId {
+        match self {
+            Self::Opened { router, .. }
+            | Self::Bytes { router, .. }
+            | Self::Drained { router, .. }
+            | Self::Closed { router, .. } => *router,
+        }
+    }
+}
+
 /// What a machine answers to a packet from the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Machine {
@@ -146,6 +158,8 @@ struct Flow {
     timer: bool,
     /// The router wants to be told when all is in flight.
     awaits_drained: bool,
+    /// The next bytes that arrive have bits flipped.
+    flips: bool,
 }
 
 #[derive(Debug)]
@@ -295,6 +309,18 @@ impl Streams {
         }
         for (id, end) in waiting {
             self.start_timer(context, id, end);
+        }
+    }
+
+    /// On each stream between two machines, the next bytes of either direction arrive with bits flipped.
+    pub(crate) fn flip(&mut self, a: RouterId, b: RouterId) {
+        for stream in self.streams.values_mut() {
+            let [first, second] = stream.ends.each_ref().map(|end| end.router);
+            if (first, second) == (a, b) || (first, second) == (b, a) {
+                for flow in &mut stream.flows {
+                    flow.flips = true;
+                }
+            }
         }
     }
 
@@ -573,9 +599,12 @@ impl Streams {
                     dialled: false,
                 });
             }
-            Content::Bytes(bytes) => {
-                stream.flows[flow].unsent_bytes =
-                    stream.flows[flow].unsent_bytes.saturating_sub(bytes.len());
+            Content::Bytes(mut bytes) => {
+                let flow = &mut stream.flows[flow];
+                flow.unsent_bytes = flow.unsent_bytes.saturating_sub(bytes.len());
+                if std::mem::take(&mut flow.flips) {
+                    context.net.flip(&mut bytes);
+                }
                 if let Some(conn) = stream.ends[to].conn {
                     context.output.push(StreamOutput::Bytes {
                         router,

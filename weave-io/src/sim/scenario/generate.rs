@@ -15,6 +15,10 @@ use crate::sim::{NatBehaviour, NatKind, RouterId};
 const ROUTERS_MAX: usize = 12;
 /// Faults in one scenario.
 const FAULTS_MAX: usize = 6;
+/// Datagrams of strangers in a second.
+const DATAGRAMS_MAX: u16 = 2_000;
+/// Connections of strangers in a second: more than may be half-open.
+const STRANGERS_MAX: u16 = 300;
 /// Until all routers know each other: links of links are dialled at once or after 1.5 s.
 const SETTLE: Duration = Duration::from_secs(5);
 /// After the last fault: the checkers' longest patience, and some beacons more.
@@ -168,13 +172,17 @@ fn breakage(routers: usize) -> impl Strategy<Value = Fault> {
         2 => (pairs(routers), any::<bool>()).prop_map(|((a, b), turn)| {
             if turn { Fault::CutOneWay(b, a) } else { Fault::CutOneWay(a, b) }
         }),
+        2 => pairs(routers).prop_map(|(a, b)| Fault::BlockUdp(a, b)),
         3 => Just(Fault::HealAll),
         2 => pairs(routers).prop_map(|(a, b)| Fault::Heal(a, b)),
         2 => group.prop_map(Fault::Partition),
         3 => router.clone().prop_map(Fault::Crash),
         1 => router.clone().prop_map(Fault::PowerOff),
         4 => router.clone().prop_map(Fault::Restart),
-        2 => router.prop_map(Fault::NatRebind),
+        2 => router.clone().prop_map(Fault::NatRebind),
+        2 => pairs(routers).prop_map(|(a, b)| Fault::FlipStream(a, b)),
+        3 => (router.clone(), 1..=DATAGRAMS_MAX).prop_map(|(a, count)| Fault::Hostile(a, count)),
+        3 => (router, 1..=STRANGERS_MAX).prop_map(|(a, count)| Fault::Strangers(a, count)),
     ]
 }
 
@@ -185,13 +193,14 @@ fn noise(routers: usize) -> impl Strategy<Value = Fault> {
         10..300_u16,
         1..50_u16,
         micros(100, 20_000),
-        0..5,
+        0..6,
     )
         .prop_map(|((a, b), permille, enter, delay, kind)| match kind {
             0 => Fault::Loss(a, b, permille),
             1 => Fault::Bursts(a, b, [enter, 10 * enter, 1000 - permille]),
             2 => Fault::Jitter(a, b, delay),
             3 => Fault::Reorder(a, b, permille),
+            4 => Fault::Corrupt(a, b, permille),
             _ => Fault::Duplicate(a, b, permille),
         })
 }

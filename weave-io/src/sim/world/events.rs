@@ -1,18 +1,21 @@
 //! The loop: takes the next event, gives it to whom it is for, and puts what comes out of that into the queue.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use smoltcp::wire::EthernetFrame;
 use weave_core::{Action, LoopFrame, PacketMeta};
 
+use super::strangers::STRANGER;
 use super::{Event, HostId, World};
 use crate::MemoryPacket;
 use crate::sim::RouterId;
-use crate::sim::check::{Checker, Sent, shows};
+use crate::sim::check::{Checker, FaultKind, Sent, shows};
 use crate::sim::host::Beacon;
 use crate::sim::machine::PORT;
-use crate::sim::net::{Route, StreamContext, StreamOutput, Streams, source_address};
+use crate::sim::net::{
+    Machine as Answers, Route, StreamContext, StreamOutput, Streams, source_address,
+};
 use crate::sim::trace::TraceKind;
 use crate::{Input, Turn};
 
@@ -84,15 +87,22 @@ impl World {
         act: impl FnOnce(&mut Streams, &mut StreamContext<'_, Event>),
     ) {
         let mut output = Vec::new();
+        let flipped = self.net.counters().flipped;
         let machines = &self.machines;
         let mut context = StreamContext {
             now: self.now,
             net: &mut self.net,
             queue: &mut self.queue,
             output: &mut output,
-            machine: &|router| machines[router.0].answers(),
+            machine: &|router| match machines.get(router.0) {
+                Some(machine) => machine.answers(),
+                None => Answers::Running, // a stranger's
+            },
         };
         act(&mut self.streams, &mut context);
+        if self.net.counters().flipped != flipped {
+            self.changed(FaultKind::Stream);
+        }
         for output in output {
             self.notice(output);
         }
@@ -135,6 +145,8 @@ impl World {
                 self.poll_host(host);
             }
             Event::Beacon(index) => self.beacon(index),
+            Event::Hostile { router, left, gap } => self.attack(router, left, gap),
+            Event::Stranger(conn) => self.stranger_acts(conn),
             Event::Look => {
                 self.look();
                 self.queue
@@ -158,10 +170,22 @@ impl World {
     }
 
     fn receive(&mut self, to: RouterId, local: SocketAddr, from: SocketAddr, bytes: Vec<u8>) {
-        let now = self.instant();
         let Some(local) = self.net.arrive(self.now, to, local, from) else {
             return;
         };
+        self.strangers.overheard.datagram(&bytes);
+        self.deliver(to, local, from, bytes);
+    }
+
+    /// A datagram stands in a router's socket.
+    pub(super) fn deliver(
+        &mut self,
+        to: RouterId,
+        local: IpAddr,
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    ) {
+        let now = self.instant();
         self.trace
             .record(self.now, TraceKind::Datagram, to.0, &bytes);
         let Some(process) = &mut self.machines[to.0].process else {
@@ -314,6 +338,8 @@ impl World {
                 format!("a payload is readable in a datagram from router {router} to {remote}");
             self.violate(Checker::Clear, sentence);
         }
+        self.check_silence(router, remote, "sent a datagram to");
+        self.check_replayer(router, remote, &run.bytes);
         let route = self.net.route(self.now, router, from, remote);
         for bytes in run.bytes.chunks(run.meta.segment_bytes.max(1)) {
             let Some(Route { to, from }) = route else {
@@ -322,7 +348,10 @@ impl World {
             };
             let arrivals = self.net.datagram(self.now, router, to, bytes.len());
             for at in arrivals.into_iter().flatten() {
-                let bytes = bytes.to_vec();
+                let mut bytes = bytes.to_vec();
+                if self.net.corrupt(router, to, &mut bytes) {
+                    self.strangers.are_active = true;
+                }
                 let local = remote;
                 self.queue.schedule(
                     at,
@@ -401,6 +430,7 @@ impl World {
                 Action::Dial { conn, remote } => {
                     let source = source_address(&self.machines[router.0].addresses, 0, remote)
                         .unwrap_or(remote);
+                    self.check_silence(router, remote, "dialled");
                     let (to, source) = self.net.connect(router, source, remote);
                     // Nothing but routers listens, and those at one port.
                     self.with_streams(|streams, context| {
@@ -426,6 +456,7 @@ impl World {
                             format!("a payload is readable in a TCP stream from router {router}"),
                         );
                     }
+                    self.strangers.overheard.written(&bytes);
                     self.with_streams(|streams, context| {
                         streams.write(context, router, conn, bytes)
                     });
@@ -450,6 +481,9 @@ impl World {
     }
 
     fn notice(&mut self, output: StreamOutput) {
+        if output.router() == STRANGER {
+            return self.stranger_notices(output);
+        }
         let (router, input) = match output {
             StreamOutput::Opened {
                 router,

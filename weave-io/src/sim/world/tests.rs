@@ -59,7 +59,7 @@ fn a_payload_in_a_datagram_or_a_stream_is_found() {
     pair.expect(Checker::Clear);
     pair.world.violations.clear();
     let write = weave_core::Action::Write {
-        conn: weave_mesh::ConnId(2),
+        conn: ConnId(2),
         bytes: MARKER.to_vec(),
     };
     pair.world.act(pair.routers[0], vec![write]);
@@ -136,6 +136,130 @@ fn a_frame_that_comes_out_twice_is_found() {
     pair.world.assert_clean();
     pair.world.give_frame(pair.routers[1], &frame);
     pair.expect(Checker::Once);
+}
+
+#[test]
+fn an_answer_to_a_stranger_is_found() {
+    // To one that only replays, a probe would be right.
+    for stranger in ["198.51.100.9:1", "192.0.2.1:6783"] {
+        let mut pair = Pair::new();
+        let run = crate::MemoryPacket {
+            bytes: vec![1; 40],
+            meta: weave_core::PacketMeta::single(stranger.parse().unwrap(), 40),
+        };
+        pair.world.send_run(pair.routers[0], &run);
+        pair.expect(Checker::Silence);
+    }
+}
+
+#[test]
+fn strangers_get_nothing_and_disturb_nobody() {
+    let mut pair = Pair::new();
+    pair.world.run_for(seconds(3));
+    let [a, b] = pair.routers;
+    for fault in [
+        Fault::Hostile(a, 3_000),
+        Fault::Hostile(b, 3_000),
+        Fault::Strangers(a, 300),
+    ] {
+        pair.world.apply(&fault);
+    }
+    pair.world.run_for(seconds(2));
+    let status = pair.world.status(a).unwrap();
+    let dropped = |reason: &str| status.traffic.drops.get(reason).copied().unwrap_or(0);
+    assert!(dropped("packet_malformed") > 100 && dropped("not_genuine") > 10);
+    assert!(pair.world.streams.len() > 20, "some are held");
+    pair.world.run_for(seconds(30));
+    assert!(pair.world.held_strangers().is_none());
+    assert!(pair.world.streams.len() <= 2, "all were closed");
+    pair.world.look_at_end(&[]);
+    pair.world.assert_clean();
+}
+
+#[test]
+fn a_strangers_connection_that_is_held_is_found() {
+    let mut pair = Pair::new();
+    pair.world.run_for(seconds(3));
+    pair.world.apply(&Fault::Strangers(pair.routers[0], 300));
+    pair.world.run_for(Duration::from_millis(1_500));
+    pair.world.now += seconds(30);
+    pair.world.look();
+    pair.expect(Checker::Bounds);
+}
+
+#[test]
+fn flipped_bits_are_found_by_who_opens_them() {
+    let mut pair = Pair::new();
+    pair.world.run_for(seconds(3));
+    let [a, b] = pair.routers;
+    pair.world.apply(&Fault::Corrupt(a, b, 200));
+    pair.world.run_for(seconds(5));
+    let status = pair.world.status(b).unwrap();
+    assert!(status.traffic.drops.contains_key("not_genuine"));
+    assert!(pair.world.net.counters().corrupted > 10);
+    pair.world.look_at_end(&[]);
+    pair.world.assert_clean();
+}
+
+#[test]
+fn hostile_datagrams_change_nothing_that_routers_send_or_deliver() {
+    let run = |is_attacked| {
+        let mut pair = Pair::new();
+        pair.world.run_for(seconds(3));
+        let transfer = pair
+            .world
+            .start_transfer(pair.hosts[0], pair.hosts[1], 100_000);
+        if is_attacked {
+            for router in pair.routers {
+                pair.world.apply(&Fault::Hostile(router, 5_000));
+            }
+        }
+        pair.world.run_for(seconds(5));
+        assert_eq!(pair.world.transfer(transfer), TransferState::Done);
+        pair.world.assert_clean();
+        let tables = pair.world.machines.iter().map(|machine| {
+            let process = machine.process.as_ref().unwrap();
+            (
+                process.macs.len(),
+                process.control.router().mesh().store().len(),
+            )
+        });
+        let status = pair.world.status(pair.routers[0]).unwrap();
+        (
+            tables.collect::<Vec<_>>(),
+            format!("{:?}", status.routes),
+            pair.world.net.counters(),
+            pair.world.beacons_delivered(),
+        )
+    };
+    assert_eq!(run(false), run(true));
+}
+
+#[test]
+fn a_stream_with_flipped_bits_ends_and_the_link_goes_on() {
+    let mut pair = Pair::new();
+    pair.world.run_for(seconds(3));
+    let [a, b] = pair.routers;
+    for _ in 0..20 {
+        let before = pair.world.net.counters().flipped;
+        pair.world.apply(&Fault::FlipStream(a, b));
+        // Until something is said on the stream: stores are compared each 30 s.
+        let flipped = |world: &World| world.net.counters().flipped > before;
+        assert!(pair.world.run_while_not(seconds(60), flipped));
+        pair.world.run_for(seconds(10));
+        let connection = &pair.world.status(a).unwrap().connections[0];
+        assert!(connection.usable, "{connection:?}");
+    }
+    let downs = pair.world.log().filter(|line| line.contains("is down"));
+    assert_eq!(downs.count(), 0, "UDP holds the link");
+    let sent = u64::from(pair.world.beacons[0].sequence);
+    let delivered = pair.world.beacons_delivered();
+    assert!(
+        delivered + 100 > 2 * sent,
+        "{delivered} of {sent} and as many answers"
+    );
+    pair.world.look_at_end(&[]);
+    pair.world.assert_clean();
 }
 
 /// Two routers with a container each that exchange beacons.

@@ -7,7 +7,7 @@ use weave_core::DropReason;
 
 use super::World;
 use crate::sim::check::{Checker, Edge, FaultKind, LossyWays, Ways};
-use crate::sim::{RouterId, TransferId, TransferState};
+use crate::sim::{Conditions, RouterId, TransferId, TransferState};
 
 /// Events that wait in the queue for each router: some datagrams, chunks and timers.
 const QUEUED_MAX: usize = 10_000;
@@ -16,13 +16,11 @@ const QUEUED_MAX: usize = 10_000;
 /// may be in use for this long after the last reason for them.
 const DETOUR: Duration = Duration::from_secs(15);
 
+/// What an honest router sees of strangers and of bad wires only.
+const STRANGE: [DropReason; 2] = [DropReason::PacketMalformed, DropReason::NotGenuine];
+
 /// What an honest router never sees of honest others.
-const DISHONEST: [DropReason; 4] = [
-    DropReason::PacketMalformed,
-    DropReason::NotGenuine,
-    DropReason::BodyMalformed,
-    DropReason::PieceRefused,
-];
+const DISHONEST: [DropReason; 2] = [DropReason::BodyMalformed, DropReason::PieceRefused];
 
 impl World {
     /// Tells the checkers that the network changed.
@@ -34,7 +32,7 @@ impl World {
             (true, true) => LossyWays::Detours,
             (true, false) => LossyWays::Anywhere,
         };
-        if !is_uniform {
+        if !std::mem::replace(&mut self.was_uniform, is_uniform) || !is_uniform {
             self.detours_until = Some(self.now + DETOUR);
         }
         let with_hosts: BTreeSet<RouterId> =
@@ -57,7 +55,7 @@ impl World {
             self.violate(Checker::Bounds, format!("{} events wait", self.queue.len()));
         }
         // Each pair may have a stream each way, and some that are being opened or closed.
-        let streams_max = 8 * routers * routers + 8;
+        let streams_max = 8 * routers * routers + 8 + self.stranger_streams();
         if self.streams.len() > streams_max {
             self.violate(
                 Checker::Bounds,
@@ -66,6 +64,9 @@ impl World {
                     self.streams.len()
                 ),
             );
+        }
+        if let Some(sentence) = self.held_strangers() {
+            self.violate(Checker::Bounds, sentence);
         }
         for router in self.routers() {
             if let Some(sentence) = self.oversized(router) {
@@ -111,11 +112,7 @@ impl World {
         for (index, a) in running.iter().enumerate() {
             for b in &running[index + 1..] {
                 let ways = [self.net.conditions(*a, *b), self.net.conditions(*b, *a)];
-                if self.net.can_connect(*a, *b)
-                    && ways.iter().all(|way| {
-                        !way.cut && !way.is_lossy() && way.mtu_bytes >= super::MTU_BYTES_MIN
-                    })
-                {
+                if self.net.can_connect(*a, *b) && ways.iter().all(carries_frames) {
                     edges.insert((a.0, b.0));
                 }
             }
@@ -181,7 +178,8 @@ impl World {
 
     fn dishonesty(&self, router: RouterId) -> Option<String> {
         let status = self.status(router)?;
-        DISHONEST.iter().find_map(|reason| {
+        let strange = STRANGE.iter().filter(|_| !self.strangers.are_active);
+        DISHONEST.iter().chain(strange).find_map(|reason| {
             let count = status.traffic.drops.get(reason.name())?;
             Some(format!(
                 "router {router} dropped {count} packets of honest others: {}",
@@ -189,4 +187,9 @@ impl World {
             ))
         })
     }
+}
+
+/// Whether a way is good enough for a link that carries frames.
+fn carries_frames(way: &Conditions) -> bool {
+    !way.cut && !way.is_lossy() && way.mtu_bytes >= super::MTU_BYTES_MIN
 }

@@ -194,17 +194,24 @@ fn routers_of_two_networks_refuse_each_other() {
 
 #[test]
 fn broken_bytes_end_the_stream_and_nothing_else() {
-    let mut world = World::new(3);
-    world.connect(0, 1);
-    world.connect(0, 2);
-    world.run_ms(1_000);
-    let conn = world.link(0, 1).unwrap().conn().unwrap();
-    world.with(0, |mesh, now| mesh.handle_bytes(now, conn, &[0xFF; 100]));
-    assert!(world.link(0, 1).is_none());
-    assert_eq!(world.nodes[0].mesh.stats().protocol_errors, 1);
-    assert!(world.link(0, 2).unwrap().udp_is_up());
-    world.run_ms(4_000);
-    assert!(world.is_published(0, 1), "dialled again");
+    // No frame has the first length; the second is one, and what follows is never enough.
+    for (bytes, within_ms) in [(&[0xFF; 100][..], 0), (&[0x40, 0, 1, 2], 6_000)] {
+        let mut world = World::new(3);
+        world.connect(0, 1);
+        world.connect(0, 2);
+        world.run_ms(1_000);
+        let conn = world.link(0, 1).unwrap().conn();
+        world.with(0, |mesh, now| {
+            mesh.handle_bytes(now, conn.expect("a stream"), bytes);
+        });
+        world.run_ms(within_ms);
+        assert_eq!(world.nodes[0].mesh.stats().unreadable_streams, 1);
+        assert_ne!(world.link(0, 1).unwrap().conn(), conn);
+        world.run_ms(4_000);
+        assert!(world.link(0, 1).unwrap().conn().is_some(), "dialled again");
+        assert!(world.is_published(0, 1) && world.is_published(0, 2));
+        assert_eq!(downs(&world, 0) + downs(&world, 1), 0, "UDP held the link");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A host: a namespace on the underlay, with a router and a bridge for its containers.
 
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::{Container, PAUSE};
 /// One host. Its router is killed when it goes out of scope, and the end of its log printed if the test fails.
 pub(crate) struct Host {
     name: String,
-    address: Ipv4Addr,
+    address: Cidr,
     wire: String,
     /// Before the netlink handle and the namespace, so that the router goes first.
     router: Option<Process>,
@@ -30,16 +30,14 @@ pub(crate) struct Host {
 impl Host {
     pub(super) fn new(
         name: &str,
-        address: Ipv4Addr,
+        address: Cidr,
         wire: String,
         namespace: ScopedNetNs,
         lab_folder: &Path,
     ) -> Self {
         let netlink = Netlink::open_in(&namespace).unwrap();
         netlink.set_up("lo").unwrap();
-        netlink
-            .add_address("eth0", Cidr::new(address.into(), 24).unwrap())
-            .unwrap();
+        netlink.add_address("eth0", address).unwrap();
         // The kernel's own IPv6 addresses come when they like, amidst a comparison of before and after.
         netlink.disable_ipv6_autoconf("eth0").unwrap();
         netlink.set_up("eth0").unwrap();
@@ -59,7 +57,21 @@ impl Host {
 
     /// Its address on the underlay.
     pub(crate) fn address(&self) -> Ipv4Addr {
-        self.address
+        match self.address.address() {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(address) => panic!("{address} on the underlay"),
+        }
+    }
+
+    /// Gives it another address on the underlay, and takes the one it had.
+    pub(crate) fn move_to(&mut self, address: Cidr) {
+        // Else the second of a network goes with the first (ip-sysctl; systemd sets it everywhere).
+        self.netlink
+            .set_setting("ipv4/conf/eth0/promote_secondaries", "1")
+            .unwrap();
+        self.netlink.add_address("eth0", address).unwrap();
+        self.netlink.remove_address("eth0", self.address).unwrap();
+        self.address = address;
     }
 
     /// Its name, which is its router's too.
@@ -99,13 +111,24 @@ impl Host {
 
     /// A container on this host's bridge, which is made if there is none yet.
     pub(crate) fn container(&mut self, addresses: &[&str]) -> Container {
+        self.next_container(addresses, Some("weave"))
+    }
+
+    /// A container on no bridge, and the name of the host's end of its interface.
+    #[cfg(feature = "pcap")]
+    pub(crate) fn lone_container(&mut self, addresses: &[&str]) -> (Container, String) {
+        let container = self.next_container(addresses, None);
+        (container, super::container::outside(self.containers))
+    }
+
+    fn next_container(&mut self, addresses: &[&str], bridge: Option<&str>) -> Container {
         self.containers += 1;
         let name = format!(
             "{}-c{}",
             self.namespace.name().expect("made by name"),
             self.containers
         );
-        Container::new(&self.netlink, &name, self.containers, addresses)
+        Container::new(&self.netlink, &name, self.containers, addresses, bridge)
     }
 
     /// Starts the router, told these peers; returns the moment at which it was started.
@@ -275,6 +298,6 @@ fn is_direct(status: &Status, name: &str) -> bool {
 }
 
 /// The program under test.
-const ROUTER: &str = env!("CARGO_BIN_EXE_weave-router");
+pub(crate) const ROUTER: &str = env!("CARGO_BIN_EXE_weave-router");
 /// Of a failed test's log.
 const LOG_TAIL_LINES: usize = 40;
