@@ -174,6 +174,7 @@ fn breakage(routers: usize) -> impl Strategy<Value = Fault> {
         2 => (pairs(routers), any::<bool>()).prop_map(|((a, b), turn)| {
             if turn { Fault::CutOneWay(b, a) } else { Fault::CutOneWay(a, b) }
         }),
+        2 => pairs(routers).prop_map(|(a, b)| Fault::BlockUdp(a, b)),
         3 => Just(Fault::HealAll),
         2 => pairs(routers).prop_map(|(a, b)| Fault::Heal(a, b)),
         2 => group.prop_map(Fault::Partition),
