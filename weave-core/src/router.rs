@@ -13,6 +13,7 @@ mod history;
 mod keys;
 mod loops;
 mod paths;
+mod refusals;
 mod sites;
 mod snapshot;
 mod status;
@@ -35,6 +36,7 @@ pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
 pub use echo::{Ping, PingError, PingHop};
 pub use find::FindError;
+pub use refusals::control_meaning;
 pub use status::{
     ConnectionStatus, MacStatus, PeerStatus, RouteStatus, SegmentStatus, Status, TargetStatus,
     Verdict,

@@ -351,12 +351,12 @@ impl Router {
 
     /// What there is to say of a direct path to a router that is no neighbour.
     pub(super) fn direct_words(&self, now: Instant, peer: &PeerId) -> Option<String> {
-        // What was begun before the link came up is no news any more.
-        if self.mesh.link(peer).is_some() {
-            return None;
-        }
         let path = self.mesh.direct_path(peer);
         let meeting = self.meetings.by_peer.get(peer)?;
+        // What was begun before a link came up is no news any more.
+        if self.mesh.link(peer).is_some() && !matches!(meeting.stage, Stage::Standing { .. }) {
+            return None;
+        }
         let in_s = |at: Instant| at.saturating_duration_since(now).as_secs_f64().ceil();
         let failed = || {
             format!(

@@ -14,8 +14,11 @@ mod frames;
 mod input;
 mod lab;
 mod mesh;
+mod mobility;
 mod mtu;
 mod nat;
+#[cfg(feature = "pcap")]
+mod pcap;
 mod relay;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
@@ -43,6 +46,10 @@ pub(crate) fn main() -> ExitCode {
         failover::a_silent_cut_under_traffic_is_bridged_within_a_second,
         failover::a_cut_of_one_direction_is_bridged_within_two_seconds,
         failover::a_killed_router_is_back_within_two_seconds,
+        mobility::a_container_that_moves_is_found_by_its_old_mac,
+        mobility::a_container_that_moves_is_found_by_a_new_mac,
+        mobility::a_container_that_moves_is_found_by_a_new_mac_over_ipv6,
+        mobility::a_container_is_found_after_its_old_host_died,
         mtu::underlays_of_every_mtu_carry_all_that_containers_send,
         mtu::a_black_hole_for_large_packets_stalls_tcp_for_less_than_3_s,
         mtu::a_change_of_the_devices_mtu_stalls_tcp_for_less_than_3_s,
@@ -58,12 +65,22 @@ pub(crate) fn main() -> ExitCode {
         input::garbage_from_strangers_gets_no_reply_and_disturbs_nobody,
         verbs::ping_trace_and_metrics_tell_the_way_over_a_relay,
     ];
+    #[cfg(feature = "pcap")]
+    const PCAP: &[root_tests::RootTest] = root_tests::tests![
+        pcap::containers_on_captured_devices_talk_as_on_a_bridge,
+        pcap::a_capture_that_cannot_be_is_refused_with_the_reason,
+        pcap::the_routers_own_address_answers_beside_a_capture,
+    ];
+    // Said here, so that nobody takes a run without them for a whole one.
+    #[cfg(not(feature = "pcap"))]
+    const PCAP: &[root_tests::RootTest] =
+        root_tests::tests![input::without_pcap_the_flag_names_the_feature];
     // One source for both targets, so that neither has code that it does not use.
     let tests = if env!("CARGO_CRATE_NAME") == "netns_twenty" {
-        TWENTY
+        TWENTY.to_vec()
     } else {
-        TESTS
+        [TESTS, PCAP].concat()
     };
     // Two processors at most are taken as given, and the routers and pingers of one test keep them busy.
-    root_tests::run(tests, &["/dev/net/tun"], Some(1))
+    root_tests::run(tests.leak(), &["/dev/net/tun"], Some(1))
 }

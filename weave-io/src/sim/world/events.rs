@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use smoltcp::wire::EthernetFrame;
+use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol};
 use weave_core::{Action, LoopFrame, PacketMeta};
 
 use super::strangers::STRANGER;
@@ -390,7 +390,12 @@ impl World {
         if LoopFrame::is_from(bytes, &peer) {
             return;
         }
-        if let Err((checker, sentence)) = self.frames.delivered(router.0, bytes) {
+        let checked = if self.is_question(bytes) {
+            self.frames.asked(self.now, router.0, bytes)
+        } else {
+            self.frames.delivered(router.0, bytes)
+        };
+        if let Err((checker, sentence)) = checked {
             self.violate(checker, sentence);
         }
         if let Some(beacon) = Beacon::parse(bytes) {
@@ -414,6 +419,27 @@ impl World {
                 self.queue.schedule(at, Event::FrameOut { host, bytes });
             }
         }
+    }
+
+    /// Whether a router asked this on behalf of a container: its own requests are shorter, for nothing pads them.
+    fn is_question(&self, bytes: &[u8]) -> bool {
+        let arp = EthernetFrame::new_checked(bytes)
+            .ok()
+            .filter(|frame| frame.ethertype() == EthernetProtocol::Arp && bytes.len() == 60)
+            .and_then(|frame| ArpPacket::new_checked(frame.payload()).ok());
+        let Some(Ok(ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Request,
+            source_hardware_addr,
+            source_protocol_addr,
+            ..
+        })) = arp.as_ref().map(ArpRepr::parse)
+        else {
+            return false;
+        };
+        self.hosts.iter().any(|attached| {
+            let host = &attached.host;
+            (host.mac(), host.address()) == (source_hardware_addr, source_protocol_addr)
+        })
     }
 
     /// Does what a router wants done. Writes to one stream in a row are one chunk, as one `write` would be.
