@@ -15,6 +15,8 @@ use crate::sim::{NatBehaviour, NatKind, RouterId};
 const ROUTERS_MAX: usize = 12;
 /// Faults in one scenario.
 const FAULTS_MAX: usize = 6;
+/// MTUs of ways, bytes of UDP payload: from what every path takes to that of a local network.
+const MTU_BYTES: std::ops::RangeInclusive<usize> = 1_200..=1_472;
 /// Datagrams of strangers in a second.
 const DATAGRAMS_MAX: u16 = 2_000;
 /// Connections of strangers in a second: more than may be half-open.
@@ -180,6 +182,11 @@ fn breakage(routers: usize) -> impl Strategy<Value = Fault> {
         4 => router.clone().prop_map(Fault::Restart),
         2 => router.clone().prop_map(Fault::NatRebind),
         2 => pairs(routers).prop_map(|(a, b)| Fault::FlipStream(a, b)),
+        3 => (pairs(routers), MTU_BYTES).prop_map(|((a, b), bytes)| Fault::Mtu(a, b, bytes)),
+        4 => (pairs(routers), any::<bool>(), any::<bool>()).prop_map(|((a, b), turn, announces)| {
+            let (from, to) = if turn { (b, a) } else { (a, b) };
+            if announces { Fault::Move(from, to) } else { Fault::MoveSilently(from, to) }
+        }),
         3 => (router.clone(), 1..=DATAGRAMS_MAX).prop_map(|(a, count)| Fault::Hostile(a, count)),
         3 => (router, 1..=STRANGERS_MAX).prop_map(|(a, count)| Fault::Strangers(a, count)),
     ]
