@@ -352,6 +352,11 @@ impl Router {
     /// What there is to say of a direct path to a router that is no neighbour.
     pub(super) fn direct_words(&self, now: Instant, peer: &PeerId) -> Option<String> {
         let path = self.mesh.direct_path(peer);
+        if !self.config.mesh.discovery && path.is_none() && self.mesh.link(peer).is_none() {
+            return Some(
+                "no direct path is looked for: only peers named are connected to".to_owned(),
+            );
+        }
         let meeting = self.meetings.by_peer.get(peer)?;
         // What was begun before a link came up is no news any more.
         if self.mesh.link(peer).is_some() && !matches!(meeting.stage, Stage::Standing { .. }) {
