@@ -68,7 +68,8 @@ pub(crate) fn main() -> ExitCode {
     ];
     // Said here, so that nobody takes a run without them for a whole one.
     #[cfg(not(feature = "pcap"))]
-    const PCAP: &[root_tests::RootTest] = root_tests::tests![input::without_pcap_the_flag_names_the_feature];
+    const PCAP: &[root_tests::RootTest] =
+        root_tests::tests![input::without_pcap_the_flag_names_the_feature];
     // One source for both targets, so that neither has code that it does not use.
     let tests = if env!("CARGO_CRATE_NAME") == "netns_twenty" {
         TWENTY.to_vec()
