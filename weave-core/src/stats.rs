@@ -83,6 +83,8 @@ drop_reasons! {
     PortFull = "port_full",
     /// The socket took no more packets.
     SocketFull = "socket_full",
+    /// For a neighbour that datagrams do not reach: its stream took no more, or too late.
+    StreamFull = "stream_full",
     /// From the control plane, for the data plane: packets that came by TCP, or frames of its own, found their
     /// queue full.
     InboxFull = "inbox_full",
@@ -132,6 +134,8 @@ pub struct ForwardStats {
     pub not_here_sent: u64,
     /// MAC addresses that other routers said are not theirs, and that were forgotten.
     pub not_here_obeyed: u64,
+    /// Questions for hosts whose MAC address nobody is known to have, on the behalf of those who sent to it.
+    pub asked: u64,
     /// Loop frames of this network at the port, genuine or not.
     pub loop_frames_in: u64,
     /// Frames cut into pieces, once for each way that they took.
@@ -163,6 +167,7 @@ impl ForwardStats {
             macs_damped: 0,
             not_here_sent: 0,
             not_here_obeyed: 0,
+            asked: 0,
             loop_frames_in: 0,
             frames_cut: 0,
             frames_joined: 0,
@@ -257,6 +262,7 @@ impl From<&ForwardStats> for Traffic {
                 ("damped", stats.macs_damped),
                 ("not_here_sent", stats.not_here_sent),
                 ("not_here_obeyed", stats.not_here_obeyed),
+                ("asked", stats.asked),
             ]
             .into_iter()
             .filter(|(_, count)| *count > 0)

@@ -14,6 +14,7 @@ mod frames;
 mod input;
 mod lab;
 mod mesh;
+mod mobility;
 mod mtu;
 mod nat;
 #[cfg(feature = "pcap")]
@@ -45,6 +46,10 @@ pub(crate) fn main() -> ExitCode {
         failover::a_silent_cut_under_traffic_is_bridged_within_a_second,
         failover::a_cut_of_one_direction_is_bridged_within_two_seconds,
         failover::a_killed_router_is_back_within_two_seconds,
+        mobility::a_container_that_moves_is_found_by_its_old_mac,
+        mobility::a_container_that_moves_is_found_by_a_new_mac,
+        mobility::a_container_that_moves_is_found_by_a_new_mac_over_ipv6,
+        mobility::a_container_is_found_after_its_old_host_died,
         mtu::underlays_of_every_mtu_carry_all_that_containers_send,
         mtu::a_black_hole_for_large_packets_stalls_tcp_for_less_than_3_s,
         mtu::a_change_of_the_devices_mtu_stalls_tcp_for_less_than_3_s,
