@@ -19,7 +19,8 @@ use crate::Failure;
     about = "Connects this host's containers to those of other hosts by a virtual Ethernet switch.",
     long_about = "Connects this host's containers to those of other hosts by a virtual Ethernet switch.\n\n\
         The router runs in the foreground and logs to stderr. It meets its peers on one TCP and UDP port, \
-        learns of all others from any one of them, and takes frames from a TAP on a bridge. \
+        learns of all others from any one of them, and takes frames from a TAP on a bridge, or from an interface that \
+        exists (--pcap). \
         SIGTERM and SIGINT make it say goodbye and remove its TAP; the bridge and the containers stay.",
     after_help = EXAMPLES
 )]
@@ -52,8 +53,12 @@ pub struct Options {
     #[arg(long, env = "WEAVE_TAP", hide_env = true, value_name = "NAME", conflicts_with = "bridge", value_parser = device_name)]
     pub tap: Option<String>,
 
+    /// Capture from and inject into an interface that exists, instead of a TAP; needs the build feature pcap
+    #[arg(long, env = "WEAVE_PCAP", hide_env = true, value_name = "IFACE", conflicts_with_all = ["bridge", "tap"], value_parser = device_name)]
+    pub pcap: Option<String>,
+
     /// No local frame port: a pure relay
-    #[arg(long, env = "WEAVE_NO_PORT", hide_env = true, conflicts_with_all = ["bridge", "tap"], value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "WEAVE_NO_PORT", hide_env = true, conflicts_with_all = ["bridge", "tap", "pcap"], value_parser = FalseyValueParser::new())]
     pub no_port: bool,
 
     /// The router itself answers on this overlay address (ARP, ping): ping it from any container
@@ -102,7 +107,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Refuses flags that this release knows and cannot honour: ignoring one would leave its user with less
+    /// Refuses flags that this release, or this build of it, knows and cannot honour: ignoring one would leave its user with less
     /// than they asked for, and none the wiser.
     ///
     /// # Errors
@@ -114,10 +119,10 @@ impl Options {
         let firewall = "leave it out, and let a firewall keep strangers from the port";
         let refusals = [
             (
-                later.pcap.is_some(),
+                self.pcap.is_some() && !cfg!(feature = "pcap"),
                 "--pcap",
-                "capturing from an interface is not in this release",
-                "use --bridge NAME or --tap NAME",
+                "this program was built without the feature pcap",
+                "build one with: cargo build --release --features pcap (it needs libpcap-dev), or use --bridge NAME or --tap NAME",
             ),
             (
                 later.password.is_some(),
@@ -174,8 +179,6 @@ impl Options {
 /// Flags of later releases: known, and refused by [`Options::check`].
 #[derive(Clone, clap::Args)]
 struct Later {
-    #[arg(long, env = "WEAVE_PCAP", hide = true, value_name = "IFACE")]
-    pcap: Option<String>,
     #[arg(
         long,
         env = "WEAVE_PASSWORD",

@@ -1,10 +1,19 @@
-//! The frame port: a TAP, on a bridge or on its own, set up by netlink.
+//! The frame port: a TAP, on a bridge or on its own, set up by netlink; or an existing device, by packet capture.
 
+use std::io;
+use std::os::fd::AsFd;
+
+use weave_core::FrameIo;
 use weave_io::host::{self, Ensured, Netlink};
-use weave_io::{BridgePort, Tap, TapConfig, TapError};
+use weave_io::{BridgePort, FramePort, Tap, TapConfig, TapError};
+#[cfg(feature = "pcap")]
+use weave_io::{PcapError, PcapPort};
+use weave_mesh::Target;
 
 use crate::failure::words;
+use crate::frame_log::FrameLog;
 use crate::options::DEVICE_NAME_BYTES_MAX;
+use crate::underlay::Underlay;
 use crate::{Failure, Options};
 
 /// Where frames come from and go to, as the options ask.
@@ -19,8 +28,46 @@ pub(crate) enum PortKind {
     },
     /// A TAP of this name, on no bridge.
     Tap(String),
+    /// An existing device of this name, by packet capture.
+    Pcap(String),
     /// Nowhere: a pure relay.
     None,
+}
+
+/// A frame port that this process holds.
+#[derive(Debug)]
+pub(crate) enum LocalPort {
+    /// A TAP that it made.
+    Tap(Tap),
+    /// A device that it captures from.
+    #[cfg(feature = "pcap")]
+    Pcap(PcapPort),
+}
+
+impl LocalPort {
+    /// The port as a router runs it, for containers of that MTU; with `logged`, each frame is a line of the log.
+    ///
+    /// # Errors
+    /// When the process has too many files open.
+    #[cfg_attr(
+        not(feature = "pcap"),
+        expect(unused_variables, reason = "a TAP's super-frames say how to be cut")
+    )]
+    pub(crate) fn into_frame_port(self, mtu_bytes: u16, logged: bool) -> io::Result<FramePort> {
+        match self {
+            Self::Tap(tap) => frame_port(tap, logged),
+            #[cfg(feature = "pcap")]
+            Self::Pcap(port) => frame_port(port.with_segment_mtu(mtu_bytes), logged),
+        }
+    }
+}
+
+fn frame_port<F: FrameIo + AsFd + Send + 'static>(io: F, logged: bool) -> io::Result<FramePort> {
+    if logged {
+        FramePort::with_descriptor(FrameLog(io))
+    } else {
+        FramePort::with_descriptor(io)
+    }
 }
 
 impl PortKind {
@@ -29,9 +76,10 @@ impl PortKind {
         if options.no_port {
             return Self::None;
         }
-        match &options.tap {
-            Some(tap) => Self::Tap(tap.clone()),
-            None => Self::Bridge {
+        match (&options.pcap, &options.tap) {
+            (Some(device), _) => Self::Pcap(device.clone()),
+            (None, Some(tap)) => Self::Tap(tap.clone()),
+            (None, None) => Self::Bridge {
                 bridge: options.bridge.clone(),
                 tap: tap_name(&options.bridge),
             },
@@ -43,6 +91,7 @@ impl PortKind {
         match self {
             Self::Bridge { bridge, tap } => Some(format!("tap {tap} on bridge {bridge}")),
             Self::Tap(tap) => Some(format!("tap {tap}")),
+            Self::Pcap(device) => Some(format!("pcap on {device}")),
             Self::None => None,
         }
     }
@@ -51,7 +100,7 @@ impl PortKind {
     pub(crate) fn devices(&self) -> Vec<&str> {
         match self {
             Self::Bridge { bridge, tap } => vec![bridge, tap],
-            Self::Tap(tap) => vec![tap],
+            Self::Tap(name) | Self::Pcap(name) => vec![name],
             Self::None => Vec::new(),
         }
     }
@@ -65,12 +114,15 @@ impl PortKind {
         })
     }
 
-    /// Makes the TAP, on no bridge yet, and looks whether there is a bridge in its way that is none. Nothing is left
-    /// behind when the TAP is dropped.
+    /// Makes the TAP, on no bridge yet, and looks whether there is a bridge in its way that is none; or begins to
+    /// capture. Nothing is left behind when the port is dropped.
     ///
     /// # Errors
     /// What the system refused, and what to do.
-    pub(crate) fn open(&self) -> Result<Option<Tap>, Failure> {
+    pub(crate) fn open(&self) -> Result<Option<LocalPort>, Failure> {
+        if let Self::Pcap(device) = self {
+            return open_pcap(device).map(Some);
+        }
         let Some((bridge, name)) = self.names() else {
             return Ok(None);
         };
@@ -85,7 +137,35 @@ impl PortKind {
                 .and_then(|netlink| netlink.check_bridge(bridge))
                 .map_err(|error| plumbing_failure(bridge, &error))?;
         }
-        Ok(Some(tap))
+        Ok(Some(LocalPort::Tap(tap)))
+    }
+
+    /// Refuses a capture from the device that leads to the peers: the mesh would carry its own packets, and the
+    /// addresses by which peers reach this host would count as the overlay's.
+    ///
+    /// # Errors
+    /// That device.
+    pub(crate) fn check_underlay(
+        &self,
+        targets: &[Target],
+        underlay: &Underlay,
+    ) -> Result<(), Failure> {
+        let Self::Pcap(device) = self else {
+            return Ok(());
+        };
+        let is_underlay = match &underlay.device {
+            Some(way) => way == device,
+            // Nothing else leads anywhere.
+            None => Underlay::find(targets, &[]).device.as_ref() == Some(device),
+        };
+        if !is_underlay {
+            return Ok(());
+        }
+        Err(Failure::new(
+            format!("cannot capture from {device}"),
+            "the way to the peers leads through it, so the mesh would carry its own packets",
+            "name an interface to --pcap that the mesh itself does not need, or use --bridge NAME",
+        ))
     }
 
     /// Makes the bridge if there is none, puts the TAP on it, and switches it on. Nothing but the bridge is left
@@ -119,10 +199,10 @@ impl PortKind {
         plumbing.map_err(|error| plumbing_failure(bridge.unwrap_or(name), &error))
     }
 
-    /// The bridge, if any, and the TAP.
+    /// The bridge, if any, and the TAP, where there is one.
     fn names(&self) -> Option<(Option<&str>, &str)> {
         match self {
-            Self::None => None,
+            Self::None | Self::Pcap(_) => None,
             Self::Tap(name) => Some((None, name)),
             Self::Bridge { bridge, tap } => Some((Some(bridge), tap)),
         }
@@ -150,6 +230,48 @@ pub(crate) fn tap_name(bridge: &str) -> String {
     });
     let folded = (hash ^ (hash >> 24)) & 0x00ff_ffff;
     format!("{}-{folded:06x}{SUFFIX}", &bridge[..start])
+}
+
+#[cfg(feature = "pcap")]
+fn open_pcap(device: &str) -> Result<LocalPort, Failure> {
+    let port = PcapPort::open(device).map_err(|error| pcap_failure(device, &error))?;
+    Ok(LocalPort::Pcap(port))
+}
+
+/// [`Options::check`] has refused it before.
+#[cfg(not(feature = "pcap"))]
+fn open_pcap(device: &str) -> Result<LocalPort, Failure> {
+    Err(Failure::usage(
+        format!("cannot capture from {device}"),
+        "this program was built without the feature pcap",
+        "",
+    ))
+}
+
+#[cfg(feature = "pcap")]
+fn pcap_failure(device: &str, error: &PcapError) -> Failure {
+    let (why, remedy) = match error {
+        PcapError::UnknownDevice(_) => (
+            "there is no network device of that name".to_owned(),
+            "see ip link for those that there are".to_owned(),
+        ),
+        PcapError::NotPermitted(_) => (
+            "it needs the right CAP_NET_RAW".to_owned(),
+            "run it as root, or as a container with --cap-add NET_RAW".to_owned(),
+        ),
+        PcapError::Down(_) => (
+            "the device is down".to_owned(),
+            format!("switch it on first: ip link set {device} up"),
+        ),
+        PcapError::NotEthernet(_) => (
+            "it carries no Ethernet frames between stations".to_owned(),
+            "name an Ethernet interface, a bridge or one end of a veth".to_owned(),
+        ),
+        PcapError::System { source, .. } => (words(source), String::new()),
+        PcapError::Capture { reason, .. } => (reason.clone(), String::new()),
+        _ => (error.to_string(), String::new()),
+    };
+    Failure::new(format!("cannot capture from {device}"), why, remedy)
 }
 
 fn tap_failure(name: &str, error: &TapError) -> Failure {

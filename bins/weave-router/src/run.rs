@@ -11,16 +11,13 @@ use tracing::Level;
 use weave_core::Config;
 use weave_crypto::{Identity, NetworkId};
 use weave_io::host::Cidr;
-use weave_io::{
-    FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Station, Tap,
-};
+use weave_io::{FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Station};
 use weave_mesh::MeshConfig;
 
 use crate::control::{self, Api, VERSION};
-use crate::frame_log::FrameLog;
-use crate::port::PortKind;
+use crate::port::{LocalPort, PortKind};
 use crate::socket::ControlSocket;
-use crate::underlay::{Underlay, local_addresses};
+use crate::underlay::{Underlay, Watch};
 use crate::{Failure, Options, log, metrics, report, words};
 
 /// Runs a router until SIGTERM or SIGINT.
@@ -45,8 +42,10 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let signals =
         Signals::new().map_err(|error| Failure::new("cannot start", words(&error), ""))?;
     let options = Arc::new(options);
-    let state = StateDir::open(&options.state_dir).map_err(|error| state_failure(&error))?;
     let kind = PortKind::of(&options);
+    let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
+    kind.check_underlay(&options.targets(), &underlay)?;
+    let state = StateDir::open(&options.state_dir).map_err(|error| state_failure(&error))?;
     let resources = match Resources::acquire(&options, &state, &kind).await {
         Ok(resources) => resources,
         Err(failure) => {
@@ -60,7 +59,6 @@ async fn serve(options: Options) -> Result<(), Failure> {
         metrics,
         router,
     } = resources;
-    let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
     let running = start(&options, state, router, &kind, &underlay)?;
     announce(&options, &running, &kind);
 
@@ -93,7 +91,7 @@ struct Resources {
 /// Those of them that the router itself takes.
 struct RouterResources {
     sockets: Sockets,
-    tap: Option<Tap>,
+    port: Option<LocalPort>,
     identity: Arc<Identity>,
     rejoin: Vec<SocketAddr>,
     boot_id: u64,
@@ -117,7 +115,7 @@ impl Resources {
             Some(address) => Some(metrics::bind(address).await?),
             None => None,
         };
-        let tap = kind.open()?;
+        let port = kind.open()?;
         let identity = Arc::new(state.identity().map_err(|error| state_failure(&error))?);
         // With --no-discovery only the peers named are dialled, those known before are not.
         let rejoin = if options.no_discovery {
@@ -138,7 +136,7 @@ impl Resources {
             metrics,
             router: RouterResources {
                 sockets,
-                tap,
+                port,
                 identity,
                 rejoin,
                 boot_id,
@@ -164,17 +162,12 @@ fn start(
         .or_else(report::host_name)
         .unwrap_or_default();
     kind.connect(mtu_bytes)?;
+    let logged = options.level() == Level::TRACE;
     let port = resources
-        .tap
-        .map(|tap| {
-            if options.level() == Level::TRACE {
-                FramePort::with_descriptor(FrameLog(tap))
-            } else {
-                FramePort::with_descriptor(tap)
-            }
-        })
+        .port
+        .map(|port| port.into_frame_port(mtu_bytes, logged))
         .transpose()
-        .map_err(|error| Failure::new("cannot use the TAP", words(&error), ""))?;
+        .map_err(|error| Failure::new("cannot use the frame port", words(&error), ""))?;
     let addresses = options.overlay_addresses();
     let port = if addresses.is_empty() {
         port
@@ -183,6 +176,7 @@ fn start(
         let station = Station::new(resources.identity.peer_id(), addresses);
         Some(FramePort::with_station(port, station))
     };
+    let watch = Arc::new(Watch::default());
     let own_devices: Vec<String> = kind.devices().into_iter().map(str::to_owned).collect();
     weave_io::start(RunConfig {
         router: Config {
@@ -209,10 +203,13 @@ fn start(
         port,
         bridge: kind.bridge_port(),
         state: Some(state),
-        local_addresses: Box::new(move || local_addresses(&own_devices)),
+        local_addresses: {
+            let watch = Arc::clone(&watch);
+            Box::new(move || watch.local_addresses(&own_devices))
+        },
         underlay_mtu: {
-            let underlay = underlay.clone();
-            Box::new(move || underlay.look_again())
+            let device = underlay.device.clone();
+            Box::new(move || watch.mtu_bytes(device.as_deref()?))
         },
     })
     .map_err(|error| start_failure(options, &error))

@@ -26,6 +26,8 @@ fn a_command_line_that_cannot_be_is_refused_in_one_line() {
         (vec!["--bridge=a-name-of-16-byt"], "at most 15 bytes"),
         (vec!["--address=10.2.1.1"], "prefix length"),
         (vec!["--tap=t", "--no-port"], "cannot be used with"),
+        (vec!["--pcap=a", "--no-port"], "cannot be used with"),
+        (vec!["--pcap=eth0:bad"], "no name for a network device"),
         (vec!["host:port"], "PEER"),
         (vec!["[::1"], "PEER"),
     ] {
@@ -36,7 +38,6 @@ fn a_command_line_that_cannot_be_is_refused_in_one_line() {
 #[test]
 fn what_a_later_release_brings_is_refused_by_flag_and_by_variable() {
     for (flag, variable) in [
-        ("--pcap", "WEAVE_PCAP"),
         ("--password", "WEAVE_PASSWORD"),
         ("--password-file", "WEAVE_PASSWORD_FILE"),
         ("--deny", "WEAVE_DENY"),
@@ -48,6 +49,20 @@ fn what_a_later_release_brings_is_refused_by_flag_and_by_variable() {
             refused(&output, 2, flag);
             refused(&output, 2, "not in this release");
         }
+    }
+}
+
+#[test]
+fn a_build_without_the_feature_pcap_says_so() {
+    if cfg!(feature = "pcap") {
+        return;
+    }
+    for output in [
+        router(&["--pcap", "eth0"], &[]),
+        router(&[], &[("WEAVE_PCAP", "eth0")]),
+    ] {
+        refused(&output, 2, "--pcap cannot be honoured");
+        refused(&output, 2, "without the feature pcap");
     }
 }
 

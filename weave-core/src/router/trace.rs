@@ -204,9 +204,13 @@ impl Router {
         }
     }
 
-    /// What carries frames on a link: TCP as soon as one of its ends says so.
-    fn carrier(&self, from: &PeerId, to: &PeerId) -> Carrier {
+    /// What carries frames on a link: TCP as soon as one of its ends says so. This router says what is so now.
+    pub(super) fn carrier(&self, from: &PeerId, to: &PeerId) -> Carrier {
         let store = self.mesh.store();
+        let ours = self.mesh.link(to).filter(|_| *from == self.peer_id());
+        if ours.and_then(Link::carrier) == Some(Carrier::Tcp) {
+            return Carrier::Tcp;
+        }
         let says_tcp = |origin: &PeerId, neighbour: &PeerId| {
             let links = store.links(origin).map_or(&[][..], |body| &body.links);
             links
@@ -339,36 +343,42 @@ impl Router {
     }
 
     /// Why frames do not travel in datagrams, where they do not.
-    fn why_this_carrier(&self, next: &PeerId) -> Option<String> {
+    pub(super) fn why_this_carrier(&self, next: &PeerId) -> Option<String> {
         if self.carrier(&self.peer_id(), next) == Carrier::Udp {
             return None;
         }
         let name = self.peer_name(next);
         let link = self.mesh.link(next)?;
-        Some(match link.udp_down_reason() {
-            Some(reason) => format!("frames to {name} go over TCP: {reason}"),
-            None => format!("frames to {name} go over TCP, as {name} says"),
-        })
+        Some(
+            match link
+                .udp_down_reason()
+                .filter(|_| link.carrier() != Some(Carrier::Udp))
+            {
+                Some(reason) => format!("frames to {name} go over TCP: {reason}"),
+                None => format!("frames to {name} go over TCP, as {name} says"),
+            },
+        )
     }
 
     fn why_no_path(&self, now: Instant, to: &PeerId) -> Vec<String> {
         let name = self.peer_name(to);
-        let mut why = vec![format!("no path leads to {name}")];
-        why.push(self.why_not_direct(now, to));
-        let own = self.peer_id();
-        let reached: Vec<usize> = self.tree.reached().map(|(number, _)| number).collect();
-        let others = reached
-            .iter()
-            .filter(|number| self.topology.routers().get(**number) != Some(&own))
-            .count();
-        why.push(match others {
+        vec![
+            format!("no path leads to {name}"),
+            self.why_not_direct(now, to),
+            self.why_not_over_others(&name),
+        ]
+    }
+
+    /// Why frames for a router that is out of reach do not go over others.
+    pub(super) fn why_not_over_others(&self, name: &str) -> String {
+        // This router itself is the root of its tree.
+        match self.tree.reached().count().saturating_sub(1) {
             0 => "this router reaches nobody: see its targets in `weave status`".to_owned(),
             1 => format!("the one router that is reached reports no link to {name}"),
             others => {
                 format!("none of the {others} routers that are reached reports a link to {name}")
             }
-        });
-        why
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Conditions {
     pub corrupt_permille: u16,
     /// Nothing passes, and nobody is told.
     pub cut: bool,
+    /// No datagram passes, TCP does: a firewall that knows nothing of us.
+    pub udp_blocked: bool,
 }
 
 impl Conditions {
@@ -42,6 +44,7 @@ impl Conditions {
         mtu_bytes: 1_472,
         corrupt_permille: 0,
         cut: false,
+        udp_blocked: false,
     };
 
     /// Whether datagrams that fit can vanish, or arrive broken, which is the same to who opens them.
@@ -82,6 +85,8 @@ pub enum Fault {
     Cut(RouterId, RouterId),
     /// `cut-one-way A B`: nothing passes from A to B.
     CutOneWay(RouterId, RouterId),
+    /// `block-udp A B`: no datagram passes, TCP does.
+    BlockUdp(RouterId, RouterId),
     /// `heal A B`: the way is as it was in the beginning, in both directions.
     Heal(RouterId, RouterId),
     /// `heal-all`: every way is as it was in the beginning. Machines that are down stay down.
@@ -113,8 +118,13 @@ pub enum Fault {
     /// `flip-stream A B`: on each TCP stream between them, the next bytes of either direction arrive with some bits
     /// flipped.
     FlipStream(RouterId, RouterId),
-    /// `mtu A B BYTES`: of UDP payload.
+    /// `mtu A B BYTES`: of UDP payload. Larger datagrams vanish, and nobody is told.
     Mtu(RouterId, RouterId, usize),
+    /// `move A B`: a container at A is at B from now on, with the same addresses, and announces itself. With none at A
+    /// nothing happens.
+    Move(RouterId, RouterId),
+    /// `move-silently A B`: the same, but it says nothing for some seconds, unless it is spoken to.
+    MoveSilently(RouterId, RouterId),
     /// `hostile A COUNT`: so many random, mutated and replayed datagrams come to A's socket within a second, from
     /// spoofed addresses of others, from strangers' and from impossible ones.
     Hostile(RouterId, u16),
@@ -137,6 +147,7 @@ impl Fault {
             | Self::Strangers(router, _) => Some(*router),
             Self::Cut(a, b)
             | Self::CutOneWay(a, b)
+            | Self::BlockUdp(a, b)
             | Self::Heal(a, b)
             | Self::Loss(a, b, _)
             | Self::Bursts(a, b, _)
@@ -146,6 +157,8 @@ impl Fault {
             | Self::Duplicate(a, b, _)
             | Self::Corrupt(a, b, _)
             | Self::FlipStream(a, b)
+            | Self::Move(a, b)
+            | Self::MoveSilently(a, b)
             | Self::Mtu(a, b, _) => Some(*a.max(b)),
         }
     }
@@ -156,6 +169,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Cut(a, b) => write!(f, "cut {a} {b}"),
             Self::CutOneWay(a, b) => write!(f, "cut-one-way {a} {b}"),
+            Self::BlockUdp(a, b) => write!(f, "block-udp {a} {b}"),
             Self::Heal(a, b) => write!(f, "heal {a} {b}"),
             Self::HealAll => write!(f, "heal-all"),
             Self::Partition(group) => write!(f, "partition {}", list(group)),
@@ -175,6 +189,8 @@ impl fmt::Display for Fault {
             Self::FlipStream(a, b) => write!(f, "flip-stream {a} {b}"),
             Self::Hostile(router, count) => write!(f, "hostile {router} {count}"),
             Self::Strangers(router, count) => write!(f, "strangers {router} {count}"),
+            Self::Move(from, to) => write!(f, "move {from} {to}"),
+            Self::MoveSilently(from, to) => write!(f, "move-silently {from} {to}"),
             Self::Mtu(a, b, bytes) => write!(f, "mtu {a} {b} {bytes}"),
         }
     }
@@ -235,6 +251,7 @@ impl FromStr for Fault {
             ("nat-rebind", &[a]) => Self::NatRebind(router(a)),
             ("cut", &[a, b]) => Self::Cut(router(a), router(b)),
             ("cut-one-way", &[a, b]) => Self::CutOneWay(router(a), router(b)),
+            ("block-udp", &[a, b]) => Self::BlockUdp(router(a), router(b)),
             ("heal", &[a, b]) => Self::Heal(router(a), router(b)),
             ("loss", &[a, b, p]) => Self::Loss(router(a), router(b), permille(p)?),
             ("bursts", &[a, b, enter, leave, bad]) => Self::Bursts(
@@ -254,6 +271,8 @@ impl FromStr for Fault {
             ("flip-stream", &[a, b]) => Self::FlipStream(router(a), router(b)),
             ("hostile", &[a, n]) => Self::Hostile(router(a), count(n)?),
             ("strangers", &[a, n]) => Self::Strangers(router(a), count(n)?),
+            ("move", &[from, to]) => Self::Move(router(from), router(to)),
+            ("move-silently", &[from, to]) => Self::MoveSilently(router(from), router(to)),
             ("mtu", &[a, b, bytes]) => Self::Mtu(router(a), router(b), bytes as usize),
             _ => return Err(error("unknown word, or a wrong count of numbers")),
         };
@@ -270,6 +289,7 @@ mod tests {
         for text in [
             "cut 0 1",
             "cut-one-way 3 1",
+            "block-udp 0 1",
             "heal 0 1",
             "heal-all",
             "partition 0,2,5",
@@ -284,6 +304,8 @@ mod tests {
             "reorder 0 1 50",
             "duplicate 0 1 50",
             "mtu 0 1 1300",
+            "move 1 0",
+            "move-silently 0 2",
             "corrupt 0 1 20",
             "flip-stream 0 1",
             "hostile 3 1000",

@@ -87,6 +87,9 @@ fn bad_values_are_refused_in_one_line_that_says_why() {
         (vec!["--bridge", "a/b"], "no name for a network device"),
         (vec!["--tap", "a b"], "no name for a network device"),
         (vec!["--tap", "t", "--no-port"], "cannot be used with"),
+        (vec!["--pcap", "p", "--tap", "t"], "cannot be used with"),
+        (vec!["--pcap", "p", "--no-port"], "cannot be used with"),
+        (vec!["--pcap", "eth0:bad"], "no name for a network device"),
         (vec!["--bridge", "b", "--tap", "t"], "cannot be used with"),
         (vec!["--listen", "here"], "not an IPv4 or IPv6 address"),
         (vec!["--name", ""], "it is empty"),
@@ -128,7 +131,6 @@ fn bad_values_are_refused_in_one_line_that_says_why() {
 #[test]
 fn flags_of_later_releases_are_refused_by_name_and_keep_their_values_to_themselves() {
     for (args, flag) in [
-        (["--pcap", "eth0"], "--pcap"),
         (["--password", "hunter2"], "--password"),
         (["--password-file", "/etc/secret"], "--password-file"),
         (["--deny", "0123"], "--deny"),
@@ -141,5 +143,17 @@ fn flags_of_later_releases_are_refused_by_name_and_keep_their_values_to_themselv
         assert!(!format!("{options:?}").contains(args[1]), "{options:?}");
         let json = serde_json::to_string(&options).unwrap();
         assert!(!json.contains(args[1]), "{json}");
+    }
+}
+
+#[test]
+fn a_capture_is_refused_by_a_build_without_the_feature_and_names_it() {
+    let result = parse(&["--pcap", "eth0"]).unwrap().check();
+    if cfg!(feature = "pcap") {
+        result.unwrap();
+    } else {
+        let line = result.unwrap_err().to_string();
+        assert!(line.starts_with("--pcap"), "{line}");
+        assert!(line.contains("without the feature pcap"), "{line}");
     }
 }

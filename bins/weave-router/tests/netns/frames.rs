@@ -12,7 +12,12 @@ use super::lab::ping::checksum;
 use super::lab::{Container, Host, Lab};
 
 pub(super) fn tcp_and_udp_cross_whole_and_unchanged() {
-    let pair = Pair::new();
+    let (pair, _hosts) = Pair::new();
+    tcp_and_udp_cross(&pair);
+}
+
+/// The same for containers on ports of any kind.
+pub(super) fn tcp_and_udp_cross(pair: &Pair) {
     for (server, client) in [(&pair.one, &pair.other), (&pair.other, &pair.one)] {
         let bytes = noise(TCP_BYTES);
         let listener = server.run(|| TcpListener::bind((server.address(), 7000)).unwrap());
@@ -80,7 +85,12 @@ pub(super) fn tcp_and_udp_cross_whole_and_unchanged() {
 }
 
 pub(super) fn ipv6_and_its_neighbour_discovery_cross() {
-    let pair = Pair::new();
+    let (pair, _hosts) = Pair::new();
+    ipv6_crosses(&pair);
+}
+
+/// The same for containers on ports of any kind.
+pub(super) fn ipv6_crosses(pair: &Pair) {
     for (from, to) in [(&pair.one, &pair.other), (&pair.other, &pair.one)] {
         // Nobody told them each other's Ethernet addresses: the answer to the ping needs neighbour discovery.
         let answer = from.reaches(to.address_v6(), Duration::from_secs(1));
@@ -110,7 +120,12 @@ pub(super) fn ipv6_and_its_neighbour_discovery_cross() {
 }
 
 pub(super) fn multicast_reaches_its_group() {
-    let pair = Pair::new();
+    let (pair, _hosts) = Pair::new();
+    multicast_crosses(&pair);
+}
+
+/// The same for containers on ports of any kind.
+pub(super) fn multicast_crosses(pair: &Pair) {
     let (group, port) = (Ipv4Addr::new(239, 1, 2, 3), 7003);
     let member = pair.other.run(|| UdpSocket::bind((group, port)).unwrap());
     pair.other.run(|| {
@@ -134,23 +149,25 @@ pub(super) fn multicast_reaches_its_group() {
 }
 
 pub(super) fn frames_of_every_kind_cross_byte_for_byte() {
-    let pair = Pair::new();
+    let (pair, _hosts) = Pair::new();
+    frames_cross(&pair);
+}
+
+/// The same for containers on ports of any kind.
+pub(super) fn frames_cross(pair: &Pair) {
     let (from, to) = (pair.one.mac(), pair.other.mac());
     let (tap, wire) = (Tap::open(&pair.one), Tap::open(&pair.other));
     let full = MTU_BYTES as usize;
     let frames: Vec<(&str, Vec<u8>)> = vec![
-        (
-            "ARP request",
-            frame(BROADCAST, from, 0x0806, &arp(&pair, 1)),
-        ),
-        ("ARP answer", frame(to, from, 0x0806, &arp(&pair, 2))),
+        ("ARP request", frame(BROADCAST, from, 0x0806, &arp(pair, 1))),
+        ("ARP answer", frame(to, from, 0x0806, &arp(pair, 2))),
         (
             "IPv4",
-            frame(to, from, 0x0800, &udp(&pair, ipv4(&pair.other), 100)),
+            frame(to, from, 0x0800, &udp(pair, ipv4(&pair.other), 100)),
         ),
         (
             "broadcast IPv4",
-            frame(BROADCAST, from, 0x0800, &udp(&pair, [255; 4], 1200)),
+            frame(BROADCAST, from, 0x0800, &udp(pair, [255; 4], 1200)),
         ),
         (
             "multicast IPv4",
@@ -158,7 +175,7 @@ pub(super) fn frames_of_every_kind_cross_byte_for_byte() {
                 [0x01, 0x00, 0x5e, 1, 2, 3],
                 from,
                 0x0800,
-                &udp(&pair, [239, 1, 2, 3], 300),
+                &udp(pair, [239, 1, 2, 3], 300),
             ),
         ),
         (
@@ -206,7 +223,7 @@ pub(super) fn frames_of_every_kind_cross_byte_for_byte() {
                 destination,
                 from,
                 0x0800,
-                &udp(&pair, ipv4(&pair.other), 200),
+                &udp(pair, ipv4(&pair.other), 200),
             );
             let tagged = [&plain[..12], &tag, &plain[12..]].concat();
             tap.send(&tagged);
@@ -228,16 +245,15 @@ pub(super) fn frames_of_every_kind_cross_byte_for_byte() {
     );
 }
 
-/// Two hosts with a container each that have met.
-struct Pair {
-    one: Container,
-    other: Container,
-    _hosts: (Host, Host),
-    _lab: Lab,
+/// A container on each of two hosts that have met.
+pub(super) struct Pair {
+    pub(super) one: Container,
+    pub(super) other: Container,
 }
 
 impl Pair {
-    fn new() -> Self {
+    /// On the hosts' bridges. What comes beside must stay as long as they are used.
+    fn new() -> (Self, (Host, Host, Lab)) {
         let mut lab = Lab::new();
         let (mut a, mut b) = (lab.host("a"), lab.host("b"));
         a.start(&[]);
@@ -245,12 +261,7 @@ impl Pair {
         let one = a.container(&["10.32.1.1/24", "fd00:32::1/64"]);
         let other = b.container(&["10.32.1.2/24", "fd00:32::2/64"]);
         one.must_reach(&other, LINK_TIME_MAX);
-        Self {
-            one,
-            other,
-            _hosts: (a, b),
-            _lab: lab,
-        }
+        (Self { one, other }, (a, b, lab))
     }
 }
 

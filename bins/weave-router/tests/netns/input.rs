@@ -42,6 +42,10 @@ pub(super) fn bad_flags_are_refused_in_a_line_and_change_nothing() {
         &["--network", ""],
         &["--log", "loud"],
         &["--pcap", "eth0:bad"],
+        &["--pcap", "nothing"],
+        &["--pcap", "lo"],
+        // Leads to the peers.
+        &["--pcap", "eth0"],
         &["--address", "10.32.1.300/24"],
         &["--address", "10.32.1.1/33"],
         &["--password-file", "/nowhere/at/all"],
@@ -77,6 +81,18 @@ pub(super) fn bad_flags_are_refused_in_a_line_and_change_nothing() {
         let _ = fs::remove_dir_all(host.state_path());
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[cfg(not(feature = "pcap"))]
+pub(super) fn without_pcap_the_flag_names_the_feature() {
+    let mut lab = Lab::new();
+    let host = lab.host("a");
+    let mut arguments = host.arguments();
+    arguments.extend(["--pcap", "eth0"].map(str::to_owned));
+    let output = host.run_to_end(&arguments);
+    refusal(&output).unwrap();
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert!(line.contains("without the feature pcap"), "{line}");
 }
 
 pub(super) fn damaged_state_is_refused_in_a_line_and_left_as_it_is() {

@@ -18,6 +18,8 @@ mod mesh;
 mod mobility;
 mod mtu;
 mod nat;
+#[cfg(feature = "pcap")]
+mod pcap;
 mod relay;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
@@ -66,12 +68,22 @@ pub(crate) fn main() -> ExitCode {
         input::garbage_from_strangers_gets_no_reply_and_disturbs_nobody,
         verbs::ping_trace_and_metrics_tell_the_way_over_a_relay,
     ];
+    #[cfg(feature = "pcap")]
+    const PCAP: &[root_tests::RootTest] = root_tests::tests![
+        pcap::containers_on_captured_devices_talk_as_on_a_bridge,
+        pcap::a_capture_that_cannot_be_is_refused_with_the_reason,
+        pcap::the_routers_own_address_answers_beside_a_capture,
+    ];
+    // Said here, so that nobody takes a run without them for a whole one.
+    #[cfg(not(feature = "pcap"))]
+    const PCAP: &[root_tests::RootTest] =
+        root_tests::tests![input::without_pcap_the_flag_names_the_feature];
     // One source for both targets, so that neither has code that it does not use.
     let tests = if env!("CARGO_CRATE_NAME") == "netns_twenty" {
-        TWENTY
+        TWENTY.to_vec()
     } else {
-        TESTS
+        [TESTS, PCAP].concat()
     };
     // Two processors at most are taken as given, and the routers and pingers of one test keep them busy.
-    root_tests::run(tests, &["/dev/net/tun"], Some(1))
+    root_tests::run(tests.leak(), &["/dev/net/tun"], Some(1))
 }

@@ -214,8 +214,9 @@ impl World {
         let place = self
             .hosts
             .iter()
-            .find(|attached| attached.host.mac() == destination)
-            .map(|attached| attached.router.0);
+            .position(|attached| attached.host.mac() == destination)
+            .filter(|host| !self.moves.has_moved(HostId(*host)))
+            .map(|host| self.hosts[host].router.0);
         self.frames.sent(Sent {
             at: self.now,
             port: router.0,
@@ -229,7 +230,16 @@ impl World {
                 beacon.to
             };
             let to = self.hosts[usize::from(to)].router;
-            self.black_holes.sent(self.now, beacon, router.0, to.0);
+            let is_sought = [beacon.from, beacon.to]
+                .iter()
+                .any(|host| self.moves.is_sought(HostId(usize::from(*host)), self.now));
+            // A route that moves may meet a way whose MTU changed while it was idle, at any time.
+            let may_detour =
+                self.net.is_lossy() || self.detours_until.is_some_and(|until| self.now <= until);
+            let is_excused = is_sought || beacon.is_large() && may_detour;
+            if !is_excused {
+                self.black_holes.sent(self.now, beacon, router.0, to.0);
+            }
         }
         process.port.push_bytes(&bytes);
         let turns = process.work(now);
@@ -269,12 +279,15 @@ impl World {
         }
         self.send_packets(router);
         self.give_frames(router);
+        // All at once: whatever they cause comes behind what later turns wrote already.
+        let mut actions = Vec::new();
         for turn in turns {
             for event in turn.events {
                 self.note(|| format!("{router}: {event}"));
             }
-            self.act(router, turn.actions);
+            actions.extend(turn.actions);
         }
+        self.act(router, actions);
     }
 
     fn schedule_wake(&mut self, router: RouterId, turn: &Turn) {
@@ -434,6 +447,8 @@ impl World {
 
     /// Does what a router wants done. Writes to one stream in a row are one chunk, as one `write` would be.
     pub(super) fn act(&mut self, router: RouterId, actions: Vec<Action>) {
+        // Answered behind all actions: what is written then is sealed behind what these write.
+        let mut awaiting = Vec::new();
         let mut actions = actions.into_iter().peekable();
         while let Some(action) = actions.next() {
             match action {
@@ -485,13 +500,19 @@ impl World {
                 Action::Close { conn } => {
                     self.with_streams(|streams, context| streams.close(context, router, conn))
                 }
-                // The control loop sends them itself.
-                Action::SendPacket { .. } | Action::SendFrame { .. } => {}
+                Action::AwaitDrained { conn } => awaiting.push(conn),
+                // The control loop hands them on itself.
+                Action::SendPacket { .. }
+                | Action::SendFrame { .. }
+                | Action::TakePacket { .. } => {}
                 Action::StoreBootId { boot_id } => self.machines[router.0].boot_id = boot_id,
                 Action::StorePeers { peers } => self.machines[router.0].peers = peers,
                 // Nobody of this world waits for one.
                 Action::Pinged { .. } => {}
             }
+        }
+        for conn in awaiting {
+            self.with_streams(|streams, context| streams.await_drained(context, router, conn));
         }
     }
 
@@ -526,6 +547,7 @@ impl World {
                     .record(self.now, TraceKind::Bytes, router.0, &bytes);
                 (router, Input::Bytes { conn, bytes })
             }
+            StreamOutput::Drained { router, conn } => (router, Input::Drained { conn }),
             StreamOutput::Closed {
                 router,
                 conn,
@@ -568,9 +590,12 @@ impl World {
             answer: false,
         };
         let (from, to, every) = (pair.from, pair.to, pair.every);
+        self.queue.schedule(self.now + every, Event::Beacon(index));
+        if self.moves.is_quiet(from, self.now) {
+            return;
+        }
         let addresses = (self.hosts[to.0].host.mac(), self.hosts[to.0].host.address());
         self.hosts[from.0].host.send_beacon(beacon, addresses);
         self.poll_host(from);
-        self.queue.schedule(self.now + every, Event::Beacon(index));
     }
 }

@@ -29,7 +29,14 @@ pub(crate) struct Make<'a> {
 }
 
 impl Container {
-    pub(super) fn new(host: &Netlink, name: &str, number: u32, make: &Make<'_>) -> Self {
+    /// One on `bridge` of the host, which is made if there is none yet.
+    pub(super) fn new(
+        host: &Netlink,
+        name: &str,
+        number: u32,
+        make: &Make<'_>,
+        bridge: Option<&str>,
+    ) -> Self {
         let namespace = ScopedNetNs::create(name).unwrap();
         let netlink = Netlink::open_in(&namespace).unwrap();
         // Nobody else has its addresses: no second is spent on making sure.
@@ -41,11 +48,13 @@ impl Container {
                 .set_setting("ipv6/conf/default/disable_ipv6", "1")
                 .unwrap();
         }
-        host.ensure_bridge("weave", None).unwrap();
-        let outside = format!("vethwe{number}");
+        let outside = outside(number);
         host.create_veth(&outside, DEVICE, Some(&namespace))
             .unwrap();
-        host.attach("weave", &outside).unwrap();
+        if let Some(bridge) = bridge {
+            host.ensure_bridge(bridge, None).unwrap();
+            host.attach(bridge, &outside).unwrap();
+        }
         host.set_up(&outside).unwrap();
         netlink.set_up("lo").unwrap();
         netlink.set_mtu(DEVICE, MTU_BYTES).unwrap();
@@ -132,6 +141,11 @@ impl Container {
         self.reaches(to, limit)
             .unwrap_or_else(|| panic!("{from} got no answer from {to} within {limit:?}"))
     }
+}
+
+/// The host's end of a container's interface.
+pub(super) fn outside(number: u32) -> String {
+    format!("vethwe{number}")
 }
 
 /// The interface on the network, as `weave attach` calls it.

@@ -118,15 +118,30 @@ impl Host {
         })
     }
 
-    /// The same, with more to be said about it.
+    /// A container on no bridge, and the name of the host's end of its interface.
+    #[cfg(feature = "pcap")]
+    pub(crate) fn lone_container(&mut self, addresses: &[&str]) -> (Container, String) {
+        let make = Make {
+            addresses,
+            ..Make::default()
+        };
+        let container = self.next_container(&make, None);
+        (container, super::container::outside(self.containers))
+    }
+
+    /// The same as [`Host::container`], with more to be said about it.
     pub(crate) fn container_as(&mut self, make: &Make<'_>) -> Container {
+        self.next_container(make, Some("weave"))
+    }
+
+    fn next_container(&mut self, make: &Make<'_>, bridge: Option<&str>) -> Container {
         self.containers += 1;
         let name = format!(
             "{}-c{}",
             self.namespace.name().expect("made by name"),
             self.containers
         );
-        Container::new(&self.netlink, &name, self.containers, make)
+        Container::new(&self.netlink, &name, self.containers, make, bridge)
     }
 
     /// Starts the router, told these peers; returns the moment at which it was started.
@@ -296,6 +311,6 @@ fn is_direct(status: &Status, name: &str) -> bool {
 }
 
 /// The program under test.
-const ROUTER: &str = env!("CARGO_BIN_EXE_weave-router");
+pub(crate) const ROUTER: &str = env!("CARGO_BIN_EXE_weave-router");
 /// Of a failed test's log.
 const LOG_TAIL_LINES: usize = 40;
