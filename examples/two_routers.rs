@@ -15,7 +15,7 @@ use weave_core::{
 };
 use weave_io::{
     ControlLoop, Inbox, Input, MemoryHost, MemoryNet, MemoryPort, MemorySocket, NoticeQueue,
-    Progress, Published, Shared, SharedStats, Worker,
+    Progress, Published, Shared, SharedStats, StreamQueue, Worker,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -118,6 +118,7 @@ fn shared(now: Instant, peer: PeerId) -> Shared {
             0,
         )))),
         notices: Arc::new(NoticeQueue::new()),
+        streams: Arc::new(StreamQueue::new()),
         stats: Arc::new(SharedStats::new()),
         inbox: Arc::new(Inbox::new()),
         macs: Arc::new(MacTable::new(1024, now, 0)),
@@ -192,6 +193,8 @@ fn turn(
             Action::Close { .. }
             | Action::SendPacket { .. }
             | Action::SendFrame { .. }
+            | Action::AwaitDrained { .. }
+            | Action::TakePacket { .. }
             | Action::StoreBootId { .. }
             | Action::StorePeers { .. }
             | Action::Pinged { .. } => {}

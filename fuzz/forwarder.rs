@@ -15,7 +15,8 @@ use std::time::Duration;
 use weave_core::{
     Batch, Entries, Entry, Fib, FloodHeader, Forwarder, ForwarderConfig, FrameMeta, HEAD_BYTES,
     Kind, MacTable, Neighbour, NeighbourIndex, NextHop, Note, Notice, Notices, Output, PacketMeta,
-    PacketView, Progress, Receiver, SEALED_HEADER_BYTES, Site, SiteRoute, View, seal_packet,
+    PacketView, Progress, Receiver, Remote, SEALED_HEADER_BYTES, Site, SiteRoute, Streamed, View,
+    seal_packet,
 };
 use weave_crypto::{ShortId, Suite, TunnelKeys};
 use weave_mesh::{Probe, ProbeKind};
@@ -164,7 +165,7 @@ impl World {
             if neighbour.is_some() {
                 fib.neighbours.push(Neighbour {
                     site,
-                    remote: address(router),
+                    remote: Remote::Udp(address(router)),
                     tag: TAG_OUT,
                     keys: Some(Arc::clone(&keys)),
                     heard: Arc::default(),
@@ -199,6 +200,7 @@ impl World {
         BATCHES.with_borrow_mut(|(rx, packets, frames)| {
             let mut put = Put::default();
             let mut notices = Notices::new();
+            let mut streamed = Streamed::new();
             rx.clear();
             let buffer = rx.free().expect("the batch is empty");
             assert!(buffer.append(run), "inputs are shorter than a buffer");
@@ -216,6 +218,7 @@ impl World {
                     packets,
                     frames,
                     notices: &mut notices,
+                    streamed: &mut streamed,
                 };
                 let progress = self.forwarder.handle_packets(now, view, rx, &mut out);
                 while let Some((frame, _)) = frames.front() {

@@ -152,7 +152,9 @@ impl World {
                 Action::SendFrame { bytes } => {
                     assert_eq!(bytes.len(), weave_core::LoopFrame::BYTES);
                 }
+                Action::AwaitDrained { conn } => self.router.handle_drained(self.now, conn),
                 Action::Write { .. }
+                | Action::TakePacket { .. }
                 | Action::Close { .. }
                 | Action::Resolve { .. }
                 | Action::StoreBootId { .. }

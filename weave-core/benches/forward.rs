@@ -21,7 +21,8 @@ use smoltcp::wire::EthernetAddress;
 use weave_core::{
     BUFFER_BYTES, Batch, Fib, Forwarder, ForwarderConfig, FrameCaps, FrameMeta, MacTable,
     Neighbour, NeighbourIndex, NextHop, Notices, Offload, Output, PacketCaps, PacketMeta,
-    PartialChecksum, Progress, Receiver, SegmentKind, Segments, Site, SiteRoute, View,
+    PartialChecksum, Progress, Receiver, Remote, SegmentKind, Segments, Site, SiteRoute, Streamed,
+    View,
 };
 use weave_crypto::{ShortId, Suite, TunnelKeys};
 
@@ -163,6 +164,7 @@ struct Router {
     packets: Option<Batch<PacketMeta>>,
     frames: Batch<FrameMeta>,
     notices: Notices,
+    streamed: Streamed,
 }
 
 impl Router {
@@ -176,6 +178,7 @@ impl Router {
             packets,
             frames: &mut self.frames,
             notices: &mut self.notices,
+            streamed: &mut self.streamed,
         };
         let view = View {
             fib: &self.fib,
@@ -201,6 +204,7 @@ impl Router {
                 packets: &mut *packets,
                 frames: &mut self.frames,
                 notices: &mut self.notices,
+                streamed: &mut self.streamed,
             };
             let progress = self.forwarder.handle_packets(self.now, view, rx, &mut out);
             black_box(self.frames.len());
@@ -225,7 +229,7 @@ fn routers(next_hop: NextHop) -> [Router; 3] {
     let remote = |number: u8| SocketAddr::from(([10, 0, 0, number], 6783));
     let neighbour = |number: u8| Neighbour {
         site: Site(u16::from(number) + 1),
-        remote: remote(number),
+        remote: Remote::Udp(remote(number)),
         tag: [7; 6],
         keys: None,
         heard: Arc::default(),
@@ -254,6 +258,7 @@ fn routers(next_hop: NextHop) -> [Router; 3] {
             packets: Some(Batch::new(4, BUFFER_BYTES)),
             frames: Batch::new(64, BUFFER_BYTES),
             notices: Notices::new(),
+            streamed: Streamed::new(),
             fib,
         }
     };

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use weave_crypto::{NetworkId, ShortId, TunnelKeys};
+use weave_mesh::STREAM_PACKET_BYTES_MAX;
 
 use crate::Site;
 
@@ -89,15 +90,35 @@ pub struct Neighbour {
     /// Its site.
     pub site: Site,
     /// Where its packets go.
-    pub remote: SocketAddr,
+    pub remote: Remote,
     /// The tag that it gave us: stands in envelopes that we send it. Zeros without a link: none is sent.
     pub tag: [u8; 6],
     /// Keys for floods to it; `None` until a tunnel stands, and without a link.
     pub keys: Option<Arc<TunnelKeys>>,
     /// When it was last heard, and last had unicast traffic.
     pub heard: Arc<Heard>,
-    /// Bytes of the largest UDP payload that the link takes.
+    /// Bytes of the largest packet that is made for the link.
     pub packet_bytes_max: usize,
+}
+
+/// By what packets reach a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remote {
+    /// In datagrams to this address.
+    Udp(SocketAddr),
+    /// Down the link's stream, which the control plane has: datagrams do not pass.
+    Stream,
+}
+
+impl Neighbour {
+    /// Bytes of the largest packet that can be handed on to it. A stream takes what others made for a larger path
+    /// before they knew of it.
+    pub fn relayed_bytes_max(&self) -> usize {
+        match self.remote {
+            Remote::Udp(_) => self.packet_bytes_max,
+            Remote::Stream => STREAM_PACKET_BYTES_MAX,
+        }
+    }
 }
 
 /// Keys that open packets, found by the receiver index in them.

@@ -14,7 +14,12 @@
 //!            egress, not_here                                          flood
 //!  port <─── entries, checksum, ECN <─── open, replay, learn <─── net ───> once each, on to the tree's children
 //! ```
+//!
+//! The net is UDP. Where it does not pass, packets for a neighbour go into [`Streamed`], and come by
+//! [`Forwarder::handle_stream_packets`].
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use smoltcp::wire::EthernetAddress;
@@ -22,13 +27,13 @@ use weave_crypto::TunnelKeys;
 
 use self::police::Police;
 pub use self::recover::recover_offload;
-use self::run::{PushError, Runs, To};
+use self::run::{PushError, Runs};
 use crate::frame::FrameView;
 use crate::packet::{self, ENVELOPE_BYTES, Envelope, FLOOD_HEADER_BYTES, FloodHeader, Kind};
 use crate::packet::{EntryHeader, PACKET_OVERHEAD_BYTES, SEALED_HEADER_BYTES, TAG_BYTES};
 use crate::{
     Batch, DropReason, Ecn, Fib, ForwardStats, FrameCaps, FrameMeta, Heard, Learned, MacTable,
-    Notice, Notices, PacketCaps, PacketMeta, Site,
+    Neighbour, Notice, Notices, PacketCaps, PacketMeta, Remote, Site, Streamed,
 };
 
 mod asking;
@@ -65,6 +70,9 @@ pub struct Output<'a> {
     pub frames: &'a mut Batch<FrameMeta>,
     /// Hints for the control plane.
     pub notices: &'a mut Notices,
+    /// Packets for neighbours that datagrams do not reach: the control plane sends them down streams. Never full:
+    /// it drops the oldest.
+    pub streamed: &'a mut Streamed,
 }
 
 /// How far a call came.
@@ -226,6 +234,25 @@ impl Forwarder {
         )
     }
 
+    /// Takes packets that came down neighbours' streams from the front of `rx`; else as
+    /// [`Forwarder::handle_packets`].
+    pub fn handle_stream_packets(
+        &mut self,
+        now: Instant,
+        view: View<'_>,
+        rx: &mut VecDeque<Vec<u8>>,
+        out: &mut Output<'_>,
+    ) -> Progress {
+        let mut turn = Turn::new(now, view, &mut self.common, out);
+        egress::handle_streamed(
+            &mut turn,
+            &mut self.egress,
+            &mut self.floods,
+            &mut self.limits,
+            rx,
+        )
+    }
+
     /// Looks at a new snapshot: frames that waited for a tunnel that stands now are sent.
     pub fn handle_snapshot(
         &mut self,
@@ -258,6 +285,7 @@ struct Turn<'a, 'o> {
     frames: &'o mut Batch<FrameMeta>,
     notices: &'o mut Notices,
     asked: &'o mut asking::Asked,
+    streamed: &'o mut Streamed,
     told: &'o mut not_here::Told,
     oversize: &'o mut Oversize,
     runs: Runs,
@@ -315,6 +343,7 @@ impl<'a, 'o> Turn<'a, 'o> {
             frames: out.frames,
             notices: out.notices,
             asked,
+            streamed: out.streamed,
             told,
             oversize,
             runs: Runs::new(config.packet_caps.gso_segments_max),
@@ -357,14 +386,21 @@ impl<'a, 'o> Turn<'a, 'o> {
         })
     }
 
-    /// Puts one packet of `packet_bytes` into the open run or a new one, and counts it.
+    /// Puts one packet of `packet_bytes` into the open run or a new one, or with those for a stream, and counts it.
     fn push(
         &mut self,
         to: To,
         packet_bytes: usize,
         write: impl FnOnce(&mut [u8]) -> Result<(), DropReason>,
     ) -> Result<(), PushError> {
-        self.runs.push(self.packets, to, packet_bytes, write)?;
+        match to {
+            To::Udp(to) => self.runs.push(self.packets, to, packet_bytes, write)?,
+            To::Stream(site) => {
+                let mut packet = vec![0; packet_bytes];
+                write(&mut packet).map_err(PushError::Drop)?;
+                self.streamed.push(self.now, site, packet);
+            }
+        }
         self.stats.packets_out += 1;
         self.stats.packet_bytes_out += packet_bytes as u64;
         Ok(())
@@ -431,12 +467,44 @@ impl<'a, 'o> Turn<'a, 'o> {
 /// Notices of packets too big for one link are at least this far apart.
 const TOO_BIG_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Where packets to `remote` go, with an ECN field, from whichever address the system likes.
-fn to(remote: std::net::SocketAddr, ecn: Ecn) -> To {
-    To {
-        remote,
-        local: None,
-        ecn,
+/// Where packets go.
+#[derive(Debug, Clone, Copy)]
+enum To {
+    Udp(run::To),
+    Stream(Site),
+}
+
+/// Where packets for a neighbour go, with an ECN field (which a stream does not carry), from whichever address the
+/// system likes.
+fn to(neighbour: &Neighbour, ecn: Ecn) -> To {
+    match neighbour.remote {
+        Remote::Udp(remote) => To::Udp(run::To {
+            remote,
+            local: None,
+            ecn,
+        }),
+        Remote::Stream => To::Stream(neighbour.site),
+    }
+}
+
+/// How a packet came.
+#[derive(Debug, Clone, Copy)]
+struct Came {
+    /// From where over UDP; nothing for one that came down a stream.
+    remote: Option<SocketAddr>,
+    local: Option<std::net::IpAddr>,
+    ecn: Ecn,
+    segment_bytes: usize,
+}
+
+impl From<&PacketMeta> for Came {
+    fn from(meta: &PacketMeta) -> Self {
+        Self {
+            remote: Some(meta.remote),
+            local: meta.local,
+            ecn: meta.ecn,
+            segment_bytes: meta.segment_bytes,
+        }
     }
 }
 

@@ -31,6 +31,7 @@
 //! let mut frames = Batch::<FrameMeta>::new(16, BUFFER_BYTES);  // from the port
 //! let mut packets = Batch::new(64, BUFFER_BYTES);              // to the network
 //! let (mut to_port, mut notices) = (Batch::new(16, BUFFER_BYTES), Notices::new());
+//! let mut streamed = Streamed::new();                          // to neighbours that UDP does not reach
 //!
 //! // One turn: control first, then data.
 //! while let Some(action) = router.poll_action() {
@@ -38,11 +39,13 @@
 //! }
 //! let fib = router.poll_fib().expect("the first snapshot");
 //! let view = View { fib: &fib, macs: &macs };
-//! let mut out = Output { packets: &mut packets, frames: &mut to_port, notices: &mut notices };
+//! let mut out =
+//!     Output { packets: &mut packets, frames: &mut to_port, notices: &mut notices, streamed: &mut streamed };
 //! assert_eq!(forwarder.handle_frames(now, view, &mut frames, &mut out), Progress::Done);
 //! while let Some(notice) = notices.pop() {
 //!     router.handle_notice(now, notice);
 //! }
+//! router.handle_streamed(now, &mut streamed);
 //! println!("{}; wake me at {:?}", router.status(now, Traffic::default()).verdict().sentence, router.poll_timeout());
 //! # Ok::<(), weave_core::TargetError>(())
 //! ```
@@ -62,11 +65,12 @@ mod router;
 mod routes;
 mod site;
 mod stats;
+mod streamed;
 mod timer;
 mod topology;
 
 pub use batch::{BUFFER_BYTES, Batch, Buffer, HEAD_BYTES};
-pub use fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
+pub use fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, Remote, SiteRoute};
 pub use forward::{Forwarder, ForwarderConfig, Output, Progress, View, recover_offload};
 pub use io::{
     Ecn, FrameCaps, FrameIo, FrameMeta, Missed, Offload, PacketCaps, PacketIo, PacketMeta,
@@ -90,6 +94,7 @@ pub use routes::{PathNode, PathTree};
 pub use site::Site;
 pub use smoltcp::wire::EthernetAddress;
 pub use stats::{DropReason, ForwardStats, Traffic};
+pub use streamed::Streamed;
 pub use topology::{Edge, ReportedLink, Topology};
 /// What a router is made of, re-exported so that embedders need one crate.
 pub use weave_crypto::{Identity, NetworkId, PeerId, ShortId, TunnelKeys};

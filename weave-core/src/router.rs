@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, PeerId, TunnelLocal};
-use weave_mesh::{CloseReason, ConnId, DirectVerifier, Mesh, Subnet, Target, Verifier};
+use weave_mesh::{Carrier, CloseReason, ConnId, DirectVerifier, Mesh, Subnet, Target, Verifier};
 
 pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
@@ -48,7 +48,7 @@ use crate::packet::{Envelope, Kind, Note, TTL_START, seal_packet};
 use crate::routes::PathTree;
 use crate::timer::{Timer, Timers};
 use crate::topology::Topology;
-use crate::{MacTable, Notice, PortChange, Site};
+use crate::{MacTable, Notice, PortChange, Site, Streamed};
 use departures::Departures;
 use direct::Meetings;
 use echo::Echoes;
@@ -239,6 +239,24 @@ impl Router {
     /// advertised or dialled.
     pub fn handle_overlay_subnets(&mut self, now: Instant, subnets: Vec<Subnet>) {
         self.mesh.handle_overlay_subnets(now, subnets);
+        self.drain_mesh(now);
+    }
+
+    /// All that was written to a stream is on its way: the answer to [`Action::AwaitDrained`].
+    pub fn handle_drained(&mut self, now: Instant, conn: ConnId) {
+        self.mesh.handle_drained(now, conn);
+        self.drain_mesh(now);
+    }
+
+    /// Packets that the data plane has for neighbours' streams. Takes them all.
+    pub fn handle_streamed(&mut self, now: Instant, packets: &mut Streamed) {
+        while let Some((site, at, packet)) = packets.pop(now) {
+            match self.sites.peer(site) {
+                Some(peer) => self.mesh.send_packet(now, peer, at, packet),
+                // Its router was forgotten meanwhile.
+                None => self.refuse("stream_packets_for_nobody"),
+            }
+        }
         self.drain_mesh(now);
     }
 
@@ -468,6 +486,17 @@ impl Router {
     // Private: the mesh's outputs.
 
     fn drain_mesh(&mut self, now: Instant) {
+        self.take_mesh_outputs(now);
+        self.send_waiting_echoes(now);
+        // Echoes may go down streams.
+        self.take_mesh_outputs(now);
+        // Set-ups that have not begun, and answers that keep coming late, set the time anew.
+        self.timers.set(Timer::Tunnels, self.tunnels.next_timeout());
+        self.timers
+            .set(Timer::Meetings, self.meetings.next_timeout());
+    }
+
+    fn take_mesh_outputs(&mut self, now: Instant) {
         loop {
             while let Some(event) = self.mesh.poll_event() {
                 self.handle_mesh_event(now, event);
@@ -477,11 +506,6 @@ impl Router {
             };
             self.handle_mesh_action(action);
         }
-        self.send_waiting_echoes(now);
-        // Set-ups that have not begun, and answers that keep coming late, set the time anew.
-        self.timers.set(Timer::Tunnels, self.tunnels.next_timeout());
-        self.timers
-            .set(Timer::Meetings, self.meetings.next_timeout());
     }
 
     fn handle_mesh_action(&mut self, action: weave_mesh::Action) {
@@ -494,6 +518,9 @@ impl Router {
             }
             weave_mesh::Action::Write { conn, bytes } => {
                 self.actions.push_back(Action::Write { conn, bytes });
+            }
+            weave_mesh::Action::AwaitDrained { conn } => {
+                self.actions.push_back(Action::AwaitDrained { conn });
             }
             weave_mesh::Action::Close { conn } => self.actions.push_back(Action::Close { conn }),
             weave_mesh::Action::Probe {
@@ -562,6 +589,9 @@ impl Router {
                 self.routes_are_stale(now);
                 self.begin_awaited_tunnels(now);
             }
+            weave_mesh::Event::Packet { packet, .. } => {
+                self.actions.push_back(Action::TakePacket { packet });
+            }
             weave_mesh::Event::Message { via, message } => self.handle_routed(now, via, message),
             weave_mesh::Event::BootIdRaised { boot_id } => {
                 self.tunnels.handle_boot(boot_id);
@@ -617,10 +647,14 @@ impl Router {
 
     /// Seals a note in the tunnel with a router, and sends it the way that frames for it go. False when there is no
     /// tunnel or no way, or the way leads over a link that carries nothing yet.
-    fn send_note(&mut self, to: &PeerId, note: Note) -> bool {
-        let packet = self.next_hop(to).and_then(|next| {
+    fn send_note(&mut self, now: Instant, to: &PeerId, note: Note) -> bool {
+        let sealed = self.next_hop(to).and_then(|next| {
             let link = self.mesh.link(&next)?;
-            let remote = link.udp_remote()?;
+            let is_on_stream = link.carrier() == Some(Carrier::Tcp);
+            let remote = link.udp_remote().filter(|_| !is_on_stream);
+            if !is_on_stream && remote.is_none() {
+                return None;
+            }
             let envelope = if next == *to {
                 None
             } else {
@@ -634,11 +668,16 @@ impl Router {
             let length = note.emit(&mut body);
             let keys = self.tunnels.sealing(to)?;
             let bytes = seal_packet(keys, Kind::Note, envelope, &body[..length]).ok()?;
-            Some(Action::SendPacket { remote, bytes })
+            Some((next, remote, bytes))
         });
-        let is_sent = packet.is_some();
-        self.actions.extend(packet);
-        is_sent
+        let Some((next, remote, bytes)) = sealed else {
+            return false;
+        };
+        match remote {
+            Some(remote) => self.actions.push_back(Action::SendPacket { remote, bytes }),
+            None => self.mesh.send_packet(now, next, now, bytes),
+        }
+        true
     }
 
     fn keep_house(&mut self, now: Instant) {

@@ -83,6 +83,8 @@ drop_reasons! {
     PortFull = "port_full",
     /// The socket took no more packets.
     SocketFull = "socket_full",
+    /// For a neighbour that datagrams do not reach: its stream took no more, or too late.
+    StreamFull = "stream_full",
     /// From the control plane, for the data plane: packets that came by TCP, or frames of its own, found their
     /// queue full.
     InboxFull = "inbox_full",

@@ -2,8 +2,8 @@
 //!
 //! [`Worker`] is the data plane's: frames and packets through a forwarder. [`ControlLoop`] is the control
 //! plane's: everything else through a router. Neither reads a clock, waits or blocks, so that the simulator
-//! runs the very same code; they share [`Published`], [`NoticeQueue`], [`Inbox`] and [`SharedStats`] and nothing else but
-//! the MAC table. [`start`](run::start), the one place that waits, runs both on threads.
+//! runs the very same code; they share [`Published`], [`NoticeQueue`], [`StreamQueue`], [`Inbox`] and [`SharedStats`] and
+//! nothing else but the MAC table. [`start`](run::start), the one place that waits, runs both on threads.
 //!
 //! ```text
 //!   port  <-> Worker  <-> UDP socket <- ControlLoop <-> TCP streams, names, state folder
@@ -11,6 +11,7 @@
 //!               |  +---- Published (Fib) -|---+
 //!               |  +---- Inbox -----------|---+
 //!               +------- NoticeQueue -----+
+//!               +------- StreamQueue -----+
 //! ```
 
 mod control;
@@ -20,6 +21,7 @@ mod published;
 #[cfg(feature = "driver")]
 pub(crate) mod run;
 mod stats;
+mod stream_queue;
 mod worker;
 
 pub use control::{ControlLoop, Input, Turn};
@@ -27,4 +29,5 @@ pub use inbox::Inbox;
 pub use notices::NoticeQueue;
 pub use published::Published;
 pub use stats::SharedStats;
+pub use stream_queue::StreamQueue;
 pub use worker::{Progress, Shared, Worker, WorkerError};

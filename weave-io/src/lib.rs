@@ -64,8 +64,8 @@ pub use driver::run::{
 };
 #[cfg(any(feature = "driver", feature = "sim"))]
 pub use driver::{
-    ControlLoop, Inbox, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,
-    WorkerError,
+    ControlLoop, Inbox, Input, NoticeQueue, Progress, Published, Shared, SharedStats, StreamQueue,
+    Turn, Worker, WorkerError,
 };
 pub use memory::{
     MemoryFrame, MemoryHost, MemoryNet, MemoryPacket, MemoryPort, MemorySocket, MemoryWire,

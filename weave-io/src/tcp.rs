@@ -22,6 +22,10 @@ const USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Segments are so small that no control message ever needs path MTU discovery, which many networks break.
 const SEGMENT_BYTES: u32 = 1_200;
 
+/// Bytes that the system takes beyond what it has sent: what waits longer waits in our own queues, where control
+/// messages go first and packets grow old.
+const NOT_SENT_BYTES: u32 = 16 << 10;
+
 /// Streams that wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -101,6 +105,7 @@ fn listen_exactly(address: SocketAddr) -> io::Result<TcpListener> {
 fn configure(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
     socket.set_tcp_mss(SEGMENT_BYTES)
 }
 
@@ -124,5 +129,6 @@ mod tests {
         let socket = SockRef::from(&listener);
         assert!(socket.tcp_nodelay().unwrap());
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOT_SENT_BYTES);
     }
 }

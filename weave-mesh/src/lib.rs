@@ -70,6 +70,7 @@ mod flooding;
 mod link;
 mod liveness;
 mod mesh;
+mod packet_queue;
 mod pmtu;
 mod probe;
 mod record;
@@ -92,6 +93,7 @@ pub use crate::{
         HALF_OPEN_MAX, HOLD_TIMEOUT, Mesh, MeshConfig, ROUTED_QUEUE_BYTES_MAX, SEARCH_TIMEOUT,
         SILENCE_TIMEOUT, STAGE_TIMEOUT,
     },
+    packet_queue::{PACKET_QUEUE_AGE_MAX, PACKET_QUEUE_BYTES_MAX, PacketQueue},
     probe::{PROBE_BYTES, Probe, ProbeError, ProbeKind},
     record::{
         ADDRESSES_MAX, Address, BOOT_ID_MAX, Body, Carrier, DirectVerifier, Key, LINKS_MAX,
@@ -103,5 +105,5 @@ pub use crate::{
     subnet::{OVERLAY_SUBNETS_MAX, Subnet},
     target::{DEFAULT_PORT, Target, TargetError},
     timer::WakeReason,
-    wire::{Goodbye, ROUTED_BODY_BYTES_MAX, Routed},
+    wire::{Goodbye, ROUTED_BODY_BYTES_MAX, Routed, STREAM_PACKET_BYTES_MAX},
 };

@@ -1,4 +1,5 @@
-//! One neighbour: the stream that carries control messages, and UDP that carries frames.
+//! One neighbour: the stream that carries control messages, and UDP that carries frames, or where it does not pass
+//! leaves them to the stream.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,9 +8,11 @@ use weave_crypto::PeerId;
 
 use crate::conn::ConnId;
 use crate::flooding::Flooding;
-use crate::liveness::Liveness;
+use crate::liveness::{Liveness, StreamLiveness};
 use crate::mesh::SILENCE_TIMEOUT;
+use crate::packet_queue::PacketQueue;
 use crate::pmtu::PathMtu;
+use crate::record::Carrier;
 use crate::timer::{WakeReason, sooner};
 
 /// Path MTU that every path is taken to have, bytes of UDP payload (the base of RFC 8899, section
@@ -26,6 +29,8 @@ const COST_DIFFERENCE_MIN_US: u32 = 3000;
 const COST_STEP_US: u64 = 250;
 /// A cost is published anew when it differed by a quarter for this long.
 const COST_SETTLE: Duration = Duration::from_secs(5);
+/// What a link costs more, µs, while TCP carries its frames: they wait for each other there, and for what is lost.
+const COST_STREAM_US: u64 = 50_000;
 
 /// An adjacency with one neighbour. Outlives its stream for a while when UDP answers.
 #[derive(Debug)]
@@ -40,6 +45,13 @@ pub struct Link {
     pub(crate) tag_in: [u8; 6],
     pub(crate) tag_out: Option<[u8; 6]>,
     pub(crate) liveness: Liveness,
+    pub(crate) stream: StreamLiveness,
+    /// Packets for the stream; they wait until it takes some.
+    pub(crate) packets: PacketQueue,
+    /// The driver was asked to tell when the stream has nothing unsent.
+    pub(crate) awaits_drained: bool,
+    /// What carried frames when it was last told.
+    pub(crate) told_carrier: Option<Carrier>,
     pub(crate) flooding: Flooding,
     /// Last bytes of the stream that decrypted.
     pub(crate) stream_heard_at: Instant,
@@ -54,6 +66,7 @@ pub struct Link {
     /// Bytes of routed messages handed out since the outputs were last drained.
     pub(crate) routed_bytes: usize,
     pub(crate) published_cost: Option<u32>,
+    pub(crate) published_carrier: Carrier,
     pub(crate) cost_deviates_since: Option<Instant>,
 }
 
@@ -93,6 +106,18 @@ impl Link {
         self.since
     }
 
+    /// What carries frames now: UDP where its probes are answered, else TCP where its are. Nothing while neither
+    /// does, or no tunnel keys are there.
+    pub fn carrier(&self) -> Option<Carrier> {
+        if self.udp_is_up() {
+            Some(Carrier::Udp)
+        } else if self.conn.is_some() && self.stream.is_up() {
+            Some(Carrier::Tcp)
+        } else {
+            None
+        }
+    }
+
     /// Where UDP packets for the neighbour go, once known.
     pub fn udp_remote(&self) -> Option<SocketAddr> {
         self.liveness.remote()
@@ -108,9 +133,12 @@ impl Link {
         self.liveness.down_reason()
     }
 
-    /// Smoothed round trip over UDP, once measured.
+    /// Smoothed round trip over what carries frames, once measured.
     pub fn rtt(&self) -> Option<Duration> {
-        self.liveness.rtt()
+        match self.carrier() {
+            Some(Carrier::Tcp) => self.stream.rtt().or_else(|| self.liveness.rtt()),
+            Some(Carrier::Udp) | None => self.liveness.rtt(),
+        }
     }
 
     /// Smoothed share of probes lost, 0 to 1.
@@ -118,9 +146,13 @@ impl Link {
         f64::from(self.liveness.loss_permille()) / 1000.0
     }
 
-    /// Largest UDP payload that passes, bytes; [`PATH_MTU_BYTES_BASE`] while it is not known.
+    /// Largest UDP payload that passes, bytes; [`PATH_MTU_BYTES_BASE`] while it is not known, and while TCP carries
+    /// the frames: a larger one would have to be cut as soon as UDP does so again.
     pub fn path_mtu_bytes(&self) -> u16 {
-        self.path_mtu.bytes()
+        match self.carrier() {
+            Some(Carrier::Tcp) => PATH_MTU_BYTES_BASE,
+            Some(Carrier::Udp) | None => self.path_mtu.bytes(),
+        }
     }
 
     /// Whether the path MTU is being searched for.
@@ -161,7 +193,7 @@ impl Link {
     }
 
     /// 3 ms and the round trip, times the number of transmissions that loss makes of one each
-    /// way, rounded up.
+    /// way, rounded up. On TCP 50 ms more, and loss is TCP's to mend.
     pub(crate) fn measured_cost(&self) -> u32 {
         let rtt_us = self.rtt().map_or(0, |rtt| {
             u64::try_from(rtt.as_micros())
@@ -169,20 +201,27 @@ impl Link {
                 .min(60_000_000)
         });
         let base_us = COST_FLOOR_US + rtt_us;
-        // At most ×100: a link that loses more is about to go down.
-        let passing_permille = u64::from(1000 - self.liveness.loss_permille().min(900));
-        let cost_us = base_us * 1_000_000 / (passing_permille * passing_permille);
+        let cost_us = if self.carrier() == Some(Carrier::Tcp) {
+            base_us + COST_STREAM_US
+        } else {
+            // At most ×100: a link that loses more is about to go down.
+            let passing_permille = u64::from(1000 - self.liveness.loss_permille().min(900));
+            base_us * 1_000_000 / (passing_permille * passing_permille)
+        };
         let cost_us = cost_us.div_ceil(COST_STEP_US) * COST_STEP_US;
         u32::try_from(cost_us).unwrap_or(u32::MAX)
     }
 
-    /// What the links record should say of this link: nothing while UDP is down. Call after every
+    /// What the links record should say of this link: nothing while it carries no frames. Call after every
     /// input; a changed answer is to be published.
-    pub(crate) fn settle_cost(&mut self, now: Instant) -> Option<u32> {
+    pub(crate) fn settle_cost(&mut self, now: Instant) -> Option<(u32, Carrier)> {
         let measured = self.measured_cost();
+        let carrier = self.carrier();
+        let has_moved = carrier.is_some_and(|carrier| carrier != self.published_carrier);
         self.published_cost = match self.published_cost {
-            _ if !self.udp_is_up() => None,
+            _ if carrier.is_none() => None,
             None => Some(measured),
+            Some(_) if has_moved => Some(measured),
             Some(published) => {
                 let difference = published.abs_diff(measured);
                 let deviates = u64::from(difference) * 4 >= u64::from(published)
@@ -203,7 +242,24 @@ impl Link {
         {
             self.cost_deviates_since = None;
         }
-        self.published_cost
+        self.published_carrier = carrier.unwrap_or(self.published_carrier);
+        self.published()
+    }
+
+    /// What the links record says of this link: cost, and what carries frames.
+    pub(crate) fn published(&self) -> Option<(u32, Carrier)> {
+        Some((self.published_cost?, self.published_carrier))
+    }
+
+    /// Has the stream begin to carry frames, or leave off. Call after every input.
+    pub(crate) fn settle_carrier(&mut self, now: Instant) {
+        let is_needed =
+            self.liveness.is_ready() && self.liveness.is_given_up() && self.conn.is_some();
+        if is_needed {
+            self.stream.begin(now);
+        } else if self.udp_is_up() || !self.liveness.is_ready() {
+            self.stream.end();
+        }
     }
 
     /// When the link needs a look, whatever happens, and why.
@@ -211,6 +267,7 @@ impl Link {
         let on_stream = |at: Option<Instant>| at.filter(|_| self.conn.is_some());
         [
             (Some(self.liveness.next_timeout()), WakeReason::Probe),
+            (on_stream(self.stream.next_timeout()), WakeReason::Probe),
             (self.path_mtu.next_timeout(), WakeReason::PathMtu),
             (Some(self.silent_at()), WakeReason::Silence),
             (self.held_until, WakeReason::Hold),

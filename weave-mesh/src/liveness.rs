@@ -11,7 +11,10 @@
 //!
 //! A probe is missed when it is unanswered at the next one's time and older than a round trip may
 //! take. While frames flow the interval is 150 ms, so a silent cut is noticed 450 to 600 ms after
-//! it: three probes must have been sent since, and the last judged.
+//! it: three probes must have been sent since, and the last judged. From then on the link's stream carries its
+//! frames, if it answers: [`StreamLiveness`].
+
+mod stream;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -19,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt};
 
+pub(crate) use self::stream::StreamLiveness;
 use crate::probe::{Probe, ProbeKind};
 
 /// Between probes while unicast frames flow. Not jittered: the bound on noticing a cut rests on
@@ -80,6 +84,8 @@ pub(crate) struct Liveness {
     answered_in_row: u32,
     is_up: bool,
     was_up: bool,
+    /// Three in a row were missed, or could not be sent: frames need not wait for UDP.
+    is_given_up: bool,
     down_reason: &'static str,
     up_since: Instant,
     hold: Duration,
@@ -124,6 +130,7 @@ impl Liveness {
             answered_in_row: 0,
             is_up: false,
             was_up: false,
+            is_given_up: false,
             down_reason: "waiting for tunnel keys",
             up_since: now,
             hold: Duration::ZERO,
@@ -153,6 +160,7 @@ impl Liveness {
         let was_up = self.is_up;
         self.is_up = false;
         self.was_up = false;
+        self.is_given_up = false;
         self.probes = 0;
         if is_ready {
             self.next_at = now;
@@ -267,6 +275,7 @@ impl Liveness {
         if !self.is_up && self.answered_in_row >= answers_min && now >= self.hold_until {
             self.is_up = true;
             self.was_up = true;
+            self.is_given_up = false;
             self.up_since = now;
             // What was lost while UDP was down said that it is down. Left in, it would make the link's cost that of a
             // lossy one, and a direct path that was cut and healed would lose to a detour for half a minute.
@@ -314,11 +323,15 @@ impl Liveness {
                 is_answered: false,
                 is_judged: false,
             });
-            self.probes = self.probes.saturating_add(1);
             out.push(Transmit::Udp(remote, probe));
         } else {
+            if self.is_ready {
+                // As good as missed: the neighbour, who has the address, did not get through either.
+                self.miss(1);
+            }
             out.push(Transmit::Stream(probe));
         }
+        self.probes = self.probes.saturating_add(1);
         self.next_at = now + self.interval(now, random);
         has_changed
     }
@@ -330,6 +343,11 @@ impl Liveness {
 
     pub(crate) fn is_up(&self) -> bool {
         self.is_up
+    }
+
+    /// Whether frames need not wait for UDP: three probes in a row came to nothing.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_given_up
     }
 
     pub(crate) fn remote(&self) -> Option<SocketAddr> {
@@ -359,7 +377,7 @@ impl Liveness {
         (!self.is_up).then_some(self.down_reason)
     }
 
-    fn is_active(&self, now: Instant) -> bool {
+    pub(crate) fn is_active(&self, now: Instant) -> bool {
         self.active_until.is_some_and(|until| now < until)
     }
 
@@ -405,8 +423,7 @@ impl Liveness {
         if missed == 0 {
             return false;
         }
-        self.missed_in_row += missed;
-        self.answered_in_row = 0;
+        self.miss(missed);
         if self.is_up && self.missed_in_row >= MISSES_MAX {
             self.take_down(now, "three probes over UDP in a row were not answered");
             return true;
@@ -414,8 +431,15 @@ impl Liveness {
         false
     }
 
+    fn miss(&mut self, count: u32) {
+        self.missed_in_row = self.missed_in_row.saturating_add(count);
+        self.answered_in_row = 0;
+        self.is_given_up |= self.missed_in_row >= MISSES_MAX;
+    }
+
     fn take_down(&mut self, now: Instant, reason: &'static str) {
         self.is_up = false;
+        self.is_given_up = true;
         self.down_reason = reason;
         self.answered_in_row = 0;
         let has_flapped = now.saturating_duration_since(self.up_since) < FLAP;

@@ -1,6 +1,7 @@
 //! The composition: connections become links, links carry records, records say whom to dial.
 //!
-//! `mesh/streams.rs` has connections and links, `mesh/messages.rs` what is said on them, `mesh/gossip.rs` records, `mesh/dialling.rs` whom
+//! `mesh/streams.rs` has connections and links, `mesh/messages.rs` what is said on them, `mesh/packets.rs` the data packets among it,
+//! `mesh/gossip.rs` records, `mesh/dialling.rs` whom
 //! to dial, `mesh/direct.rs` paths to routers that are no neighbours; this file has the type, its inputs and its outputs.
 
 mod dialling;
@@ -8,6 +9,7 @@ mod direct;
 mod event;
 mod gossip;
 mod messages;
+mod packets;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -34,7 +36,7 @@ use crate::link::Link;
 use crate::liveness::{LATE, Transmit};
 use crate::pmtu::Challenge;
 use crate::probe::{Probe, ProbeKind};
-use crate::record::Verifier;
+use crate::record::{Carrier, Verifier};
 use crate::stats::MeshStats;
 use crate::store::Store;
 use crate::subnet::{OVERLAY_SUBNETS_MAX, Subnet};
@@ -352,7 +354,7 @@ impl Mesh {
         if is_up && !was_up {
             link.path_mtu.handle_up(now);
         }
-        self.transmit(from, transmits);
+        self.transmit(now, from, transmits);
         if was_up && !is_up {
             self.udp_went_down(now, from);
         } else if has_changed {
@@ -368,6 +370,9 @@ impl Mesh {
     pub fn handle_activity(&mut self, now: Instant, peer: PeerId) {
         self.now = now;
         if let Some(link) = self.links.get_mut(&peer) {
+            if !link.liveness.is_active(now) {
+                link.stream.hurry(now);
+            }
             link.liveness.handle_activity(now);
             link.path_mtu.handle_activity(now);
         } else {
@@ -620,6 +625,7 @@ impl Mesh {
         for peer in &touched {
             self.run_path_mtu(now, *peer);
         }
+        self.settle_carriers(now, &touched);
         self.settle_costs(now, &touched);
         if !self.is_shut_down {
             self.publish(now);
@@ -691,9 +697,38 @@ impl Mesh {
         let went_down = link
             .liveness
             .handle_timeout(now, &mut self.secret_random, &mut transmits);
-        self.transmit(peer, transmits);
+        self.transmit(now, peer, transmits);
         if went_down {
             self.udp_went_down(now, peer);
+        }
+    }
+
+    /// What carries the frames of each link, and the probes of those streams that do or shall.
+    fn settle_carriers(&mut self, now: Instant, touched: &BTreeSet<PeerId>) {
+        for peer in touched {
+            let Some(link) = self.links.get_untouched(peer) else {
+                continue;
+            };
+            link.settle_carrier(now);
+            let (is_active, last_heard_ms) = (
+                link.liveness.is_active(now),
+                link.liveness.last_heard_ms(now),
+            );
+            let probe = link.conn.and_then(|conn| {
+                let random = &mut self.secret_random;
+                let probe = link
+                    .stream
+                    .handle_timeout(now, is_active, last_heard_ms, random)?;
+                Some((conn, probe))
+            });
+            let carrier = link.carrier();
+            if std::mem::replace(&mut link.told_carrier, carrier) != carrier {
+                self.changed_links.insert(*peer);
+                self.stats.streams_carried += u64::from(carrier == Some(Carrier::Tcp));
+            }
+            if let Some((conn, probe)) = probe {
+                self.say(conn, &Control::Probe(probe));
+            }
         }
     }
 
@@ -724,7 +759,7 @@ impl Mesh {
         );
     }
 
-    fn transmit(&mut self, peer: PeerId, transmits: Vec<Transmit>) {
+    fn transmit(&mut self, now: Instant, peer: PeerId, transmits: Vec<Transmit>) {
         for transmit in transmits {
             match transmit {
                 Transmit::Udp(remote, probe) => self.actions.push_back(Action::Probe {
@@ -733,7 +768,12 @@ impl Mesh {
                     bytes: probe.to_bytes(),
                 }),
                 Transmit::Stream(probe) => {
-                    if let Some(conn) = self.links.get(&peer).and_then(|link| link.conn) {
+                    let Some(link) = self.links.get_mut(&peer) else {
+                        continue;
+                    };
+                    // A stream that carries frames is probed for its own sake.
+                    if let Some(conn) = link.conn.filter(|_| !link.stream.is_needed()) {
+                        link.stream.handle_repeated(now, &probe);
                         self.say(conn, &Control::Probe(probe));
                     }
                 }

@@ -58,8 +58,14 @@ pub struct MeshStats {
     pub probes_unknown: u64,
     /// Times UDP of a link went down.
     pub udp_down: u64,
-    /// Data packets received on a stream, which this release does not carry.
-    pub packets_on_stream: u64,
+    /// Times the stream of a link began to carry its frames, since UDP did not pass.
+    pub streams_carried: u64,
+    /// Data packets received on streams.
+    pub packets_received: u64,
+    /// Data packets sent down streams.
+    pub packets_sent: u64,
+    /// Data packets dropped, since their stream was full, took too long, or was gone.
+    pub packets_dropped: u64,
     /// Inputs that named a connection that is gone; ordinary when a close crosses them.
     pub unknown_connections: u64,
     /// Times this router was late on its own timers.
@@ -94,7 +100,7 @@ impl MeshStats {
             ("routed_ttl", self.routed_ttl),
             ("probes_unknown", self.probes_unknown),
             ("udp_down", self.udp_down),
-            ("packets_on_stream", self.packets_on_stream),
+            ("stream_packets_dropped", self.packets_dropped),
             ("late_timeouts", self.late_timeouts),
         ]
         .into_iter()
@@ -112,6 +118,9 @@ impl MeshStats {
             ("records_known", self.records_known),
             ("origins_forgotten", self.origins_forgotten),
             ("unknown_connections", self.unknown_connections),
+            ("streams_carried", self.streams_carried),
+            ("stream_packets_received", self.packets_received),
+            ("stream_packets_sent", self.packets_sent),
         ]
         .into_iter()
     }

@@ -25,6 +25,9 @@ pub const KEYS_MAX: usize = 512;
 /// Most bytes of a routed message's body.
 pub const ROUTED_BODY_BYTES_MAX: usize = 16 * 1024;
 
+/// Most bytes of a data packet on a stream: more than Ethernet's jumbo frames make, and half of a message.
+pub const STREAM_PACKET_BYTES_MAX: usize = 16 * 1024;
+
 /// A message between two routers that need not be neighbours, handed on hop by hop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routed {
@@ -85,8 +88,9 @@ pub(crate) enum Control {
     Routed(Routed),
     /// A probe of the stream, or one missed over UDP, repeated.
     Probe(Probe),
-    /// A sealed data packet, for links whose UDP does not pass.
-    Packet(RecordBytes),
+    /// A sealed data packet, with its envelope if it has one, for links whose UDP does not pass; at most
+    /// [`STREAM_PACKET_BYTES_MAX`].
+    Packet(#[serde(with = "plain_bytes")] Vec<u8>),
     /// The sender closes the link.
     Goodbye(Goodbye),
 }
@@ -120,6 +124,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Control, WireError> {
         Control::Want(keys) => keys.len() <= KEYS_MAX,
         Control::List { first, last, keys } => keys.len() <= KEYS_MAX && first <= last,
         Control::Routed(routed) => routed.body.len() <= ROUTED_BODY_BYTES_MAX,
+        Control::Packet(packet) => packet.len() <= STREAM_PACKET_BYTES_MAX,
         Control::Welcome { .. }
         | Control::Adopt
         | Control::Records(_)
@@ -127,7 +132,6 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Control, WireError> {
         | Control::Digest(_)
         | Control::Buckets(_)
         | Control::Probe(_)
-        | Control::Packet(_)
         | Control::Goodbye(_) => true,
     };
     if is_within_bounds {

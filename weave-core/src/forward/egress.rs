@@ -1,5 +1,6 @@
 //! Packets from the network: open, check for replay, and do what their kind asks for.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use super::flood::Floods;
 use super::ingress::flood_target;
 use super::pieces::{Arrival, Source, Whole};
 use super::relay::{self, Run};
-use super::run::{PushError, To};
-use super::{Limits, Progress, Sealing, Turn, checksum, not_here, to};
+use super::run::{self, PushError};
+use super::{Came, Limits, Progress, Sealing, To, Turn, checksum, not_here, to};
 use crate::frame::{self, EcnOut, FrameView};
 use crate::packet::{
     self, Entries, Entry, EntryHeader, FloodHeader, Kind, PacketError, PacketView,
@@ -81,14 +82,38 @@ pub(super) fn handle(
         let Some((buffer, meta)) = rx.front_mut() else {
             break;
         };
-        let meta = *meta;
-        if handle_run(turn, cursor, floods, limits, buffer.bytes_mut(), &meta)
+        let came = Came::from(&*meta);
+        if handle_run(turn, cursor, floods, limits, buffer.bytes_mut(), &came)
             == Progress::OutputFull
         {
             return Progress::OutputFull;
         }
         *cursor = Cursor::default();
         rx.pop();
+    }
+    Progress::Done
+}
+
+/// Takes packets that came down streams from `rx` until it is empty or the output is full.
+pub(super) fn handle_streamed(
+    turn: &mut Turn<'_, '_>,
+    cursor: &mut Cursor,
+    floods: &mut Floods,
+    limits: &mut Limits,
+    rx: &mut VecDeque<Vec<u8>>,
+) -> Progress {
+    while let Some(packet) = rx.front_mut() {
+        let came = Came {
+            remote: None,
+            local: None,
+            ecn: Ecn::NotEct,
+            segment_bytes: packet.len(),
+        };
+        if handle_run(turn, cursor, floods, limits, packet, &came) == Progress::OutputFull {
+            return Progress::OutputFull;
+        }
+        *cursor = Cursor::default();
+        rx.pop_front();
     }
     Progress::Done
 }
@@ -100,10 +125,10 @@ fn handle_run(
     floods: &mut Floods,
     limits: &mut Limits,
     run: &mut [u8],
-    meta: &PacketMeta,
+    came: &Came,
 ) -> Progress {
     while cursor.at < run.len() {
-        let packet = cursor.at..(cursor.at + meta.segment_bytes.max(1)).min(run.len());
+        let packet = cursor.at..(cursor.at + came.segment_bytes.max(1)).min(run.len());
         if cursor.opened.is_none() {
             // Whatever the packet is, its first output has a place: an answer to a probe needs no memory of
             // having been opened.
@@ -111,7 +136,7 @@ fn handle_run(
                 return Progress::OutputFull;
             }
             let packet_bytes = packet.len();
-            match take(turn, floods, limits, run, packet.clone(), meta) {
+            match take(turn, floods, limits, run, packet.clone(), came) {
                 Step::Full => return Progress::OutputFull,
                 Step::Done => {}
                 Step::Opened(opened) => cursor.opened = Some(opened),
@@ -120,7 +145,7 @@ fn handle_run(
             turn.stats.packet_bytes_in += packet_bytes as u64;
         }
         if let Some(opened) = &mut cursor.opened
-            && deliver(turn, opened, run, meta.ecn) == Progress::OutputFull
+            && deliver(turn, opened, run, came.ecn) == Progress::OutputFull
         {
             return Progress::OutputFull;
         }
@@ -138,7 +163,7 @@ fn take(
     limits: &mut Limits,
     run: &mut [u8],
     range: Range<usize>,
-    meta: &PacketMeta,
+    came: &Came,
 ) -> Step {
     let fib = turn.view.fib;
     let packet = &mut run[range.clone()];
@@ -149,7 +174,7 @@ fn take(
     let mut relay = None;
     if let Some(envelope) = view.envelope() {
         if envelope.destination != fib.local {
-            return match relay::copy_packet(turn, packet, meta) {
+            return match relay::copy_packet(turn, packet, came) {
                 Progress::Done => Step::Done,
                 Progress::OutputFull => Step::Full,
             };
@@ -163,11 +188,9 @@ fn take(
         let limited = limits
             .unknown_receiver
             .is_some_and(|at| turn.now.saturating_duration_since(at) < UNKNOWN_RECEIVER_INTERVAL);
-        if !limited {
+        if !limited && let Some(remote) = came.remote {
             limits.unknown_receiver = Some(turn.now);
-            turn.notices.push(Notice::UnknownReceiver {
-                remote: meta.remote,
-            });
+            turn.notices.push(Notice::UnknownReceiver { remote });
         }
         return dropped(turn, DropReason::UnknownReceiver);
     };
@@ -181,8 +204,8 @@ fn take(
         });
     }
     let last_heard = receiver.heard.last(fib.epoch);
-    if relay.is_none() {
-        // What a relay brought says nothing about the direct path, with a link or without.
+    if relay.is_none() && came.remote.is_some() {
+        // What a relay or a stream brought says nothing about the path of datagrams, with a link or without.
         receiver.heard.stamp(fib.epoch, turn.now);
     }
     let body_at = range.start + sealed_at + SEALED_HEADER_BYTES;
@@ -211,7 +234,7 @@ fn take(
             }),
             Err(reason) => dropped(turn, reason),
         },
-        Kind::Probe => take_probe(turn, receiver, last_heard, &run[body], meta),
+        Kind::Probe => take_probe(turn, receiver, last_heard, &run[body], came),
         Kind::Note => {
             let Ok(note) = Note::parse(&run[body]) else {
                 return dropped(turn, DropReason::BodyMalformed);
@@ -285,26 +308,27 @@ fn take_probe(
     receiver: &Receiver,
     last_heard: Option<Instant>,
     body: &[u8],
-    meta: &PacketMeta,
+    came: &Came,
 ) -> Step {
-    let Ok(probe) = Probe::parse(body) else {
+    // A stream's own probes are control messages: these are about datagrams.
+    let (Ok(probe), Some(remote)) = (Probe::parse(body), came.remote) else {
         return dropped(turn, DropReason::BodyMalformed);
     };
     turn.notices.push(Notice::Probe {
         site: receiver.site,
-        remote: meta.remote,
+        remote,
         probe,
     });
     if probe.kind != ProbeKind::Challenge {
         return Step::Done;
     }
     let age = last_heard.map(|at| turn.now.saturating_duration_since(at));
-    let answer = probe.answer(Probe::age_ms(age), meta.remote);
-    let back = To {
-        remote: meta.remote,
-        local: meta.local,
+    let answer = probe.answer(Probe::age_ms(age), remote);
+    let back = To::Udp(run::To {
+        remote,
+        local: came.local,
         ecn: Ecn::NotEct,
-    };
+    });
     let packet_bytes = SEALED_HEADER_BYTES + PROBE_BYTES + TAG_BYTES;
     let pushed = turn.push(back, packet_bytes, |packet| {
         let body = &mut packet[SEALED_HEADER_BYTES..][..PROBE_BYTES];
@@ -374,14 +398,14 @@ fn pass_on(
                 break;
             }
             let sealing = Sealing {
-                to: to(neighbour.remote, ecn),
+                to: to(neighbour, ecn),
                 keys,
                 envelope: None,
                 flood: Some(FloodHeader {
                     ttl: header.ttl - 1,
                     ..*header
                 }),
-                packet_bytes_max: neighbour.packet_bytes_max,
+                packet_bytes_max: neighbour.relayed_bytes_max(),
             };
             let pushed = turn.seal_entry(&sealing, entry.header, entry.bytes.len(), |out| {
                 out.copy_from_slice(entry.bytes);

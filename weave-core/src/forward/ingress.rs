@@ -13,7 +13,7 @@ use super::run::PushError;
 use super::segment::Cut;
 use super::too_big::Answer;
 use super::waiting::Waiting;
-use super::{Progress, Sealing, Turn, checksum, pieces, to};
+use super::{Progress, Sealing, To, Turn, checksum, pieces, to};
 use crate::frame::{self, FrameView};
 use crate::packet::{
     EntryChecksum, EntryHeader, Envelope, FloodHeader, NUMBER_MAX, PACKET_OVERHEAD_BYTES, Piece,
@@ -239,7 +239,7 @@ pub(super) fn sealing_to(fib: &Fib, site: Site, ecn: Ecn) -> Result<Way<'_>, NoW
         }
     };
     let sealing = Sealing {
-        to: to(neighbour.remote, ecn),
+        to: to(neighbour, ecn),
         keys,
         envelope,
         flood: None,
@@ -371,7 +371,7 @@ fn send_flood(
     while let Some(child) = flood_target(turn, &fib.local, *target) {
         if let Some((neighbour, keys)) = child {
             let sealing = Sealing {
-                to: to(neighbour.remote, job.ecn),
+                to: to(neighbour, job.ecn),
                 keys,
                 envelope: None,
                 flood: None,
@@ -420,10 +420,14 @@ fn send_segments(
     let segments = job.segments();
     let frame_bytes_max = sealing.frame_bytes_max();
     let pieces = pieces::count(job.frame_bytes(frame, 0), frame_bytes_max);
-    if job.segment == 0 && segments > 1 && pieces == Some(1) {
+    if let To::Udp(to) = sealing.to
+        && job.segment == 0
+        && segments > 1
+        && pieces == Some(1)
+    {
         let entry_bytes = EntryHeader::default().len_bytes() + job.frame_bytes(frame, 0);
         turn.runs
-            .make_room(sealing.to, segments, sealing.packet_bytes(entry_bytes));
+            .make_room(to, segments, sealing.packet_bytes(entry_bytes));
     }
     while job.segment < segments {
         let index = job.segment;

@@ -5,9 +5,9 @@
 //! one batch into the other. The path's MTU reckons with the envelope anyway.
 
 use super::run::PushError;
-use super::{Progress, Turn, to};
+use super::{Came, Progress, Turn, to};
 use crate::packet::{Envelope, PacketView};
-use crate::{Batch, DropReason, Neighbour, NeighbourIndex, PacketMeta, Site};
+use crate::{Batch, DropReason, Neighbour, NeighbourIndex, PacketMeta, Remote, Site};
 
 /// Where a packet goes on to: decided for each, the same for a run that moves whole.
 #[derive(Clone, Copy)]
@@ -50,6 +50,9 @@ pub(super) fn move_run(turn: &mut Turn<'_, '_>, rx: &mut Batch<PacketMeta>) -> R
     let Some(Decision { from, next, .. }) = first else {
         return Run::Mixed;
     };
+    let Remote::Udp(remote) = next.remote else {
+        return Run::Mixed;
+    };
     if packets > turn.config.packet_caps.gso_segments_max.max(1) {
         return Run::Mixed;
     }
@@ -62,7 +65,7 @@ pub(super) fn move_run(turn: &mut Turn<'_, '_>, rx: &mut Batch<PacketMeta>) -> R
         Envelope::rewrite(packet, ttl, next.tag);
     }
     let moved = PacketMeta {
-        remote: next.remote,
+        remote,
         local: None,
         ..meta
     };
@@ -81,7 +84,7 @@ pub(super) fn move_run(turn: &mut Turn<'_, '_>, rx: &mut Batch<PacketMeta>) -> R
 }
 
 /// Copies one packet for somebody else into a run, or drops it.
-pub(super) fn copy_packet(turn: &mut Turn<'_, '_>, packet: &[u8], meta: &PacketMeta) -> Progress {
+pub(super) fn copy_packet(turn: &mut Turn<'_, '_>, packet: &[u8], came: &Came) -> Progress {
     let Decision {
         from, next, ttl, ..
     } = match decide(turn, packet) {
@@ -94,7 +97,7 @@ pub(super) fn copy_packet(turn: &mut Turn<'_, '_>, packet: &[u8], meta: &PacketM
             return Progress::Done;
         }
     };
-    let pushed = turn.push(to(next.remote, meta.ecn), packet.len(), |out| {
+    let pushed = turn.push(to(next, came.ecn), packet.len(), |out| {
         out.copy_from_slice(packet);
         Envelope::rewrite(out, ttl, next.tag);
         Ok(())
@@ -140,7 +143,7 @@ fn decide<'a>(turn: &Turn<'a, '_>, packet: &[u8]) -> Result<Decision<'a>, Refuse
     let unknown = || refused(DropReason::UnknownDestination);
     let index = *fib.relays.get(&envelope.destination).ok_or_else(unknown)?;
     let next = fib.neighbour(index).ok_or_else(unknown)?;
-    if packet.len() > next.packet_bytes_max {
+    if packet.len() > next.relayed_bytes_max() {
         return Err(Refused {
             reason: DropReason::TooBig,
             too_big_for: Some(next.site),

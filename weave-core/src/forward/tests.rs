@@ -13,6 +13,7 @@ mod delivery;
 mod notices;
 mod offload;
 mod oversize;
+mod streamed;
 mod world;
 
 const BROADCAST: EthernetAddress = EthernetAddress::BROADCAST;

@@ -54,6 +54,19 @@ pub enum Action {
         /// The bytes.
         bytes: Vec<u8>,
     },
+    /// Packets wait for a stream: answer with `handle_drained`, once, as soon as all that was written to it before is
+    /// on its way; at once where it is.
+    AwaitDrained {
+        /// The stream.
+        conn: ConnId,
+    },
+    /// Have the data plane take a packet that came down a stream ([`Forwarder::handle_stream_packets`]).
+    ///
+    /// [`Forwarder::handle_stream_packets`]: crate::Forwarder::handle_stream_packets
+    TakePacket {
+        /// The packet.
+        packet: Vec<u8>,
+    },
     /// Close a stream after what was written; nothing more of it comes in.
     Close {
         /// The stream.

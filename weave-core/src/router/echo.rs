@@ -201,7 +201,7 @@ impl Router {
             })
             .collect();
         for (id, index, peer, token) in waiting {
-            if self.send_note(&peer, Note::Echo { token })
+            if self.send_note(now, &peer, Note::Echo { token })
                 && let Some(round) = self.echoes.rounds.get_mut(&id)
                 && let Some(hop) = round.hops.get_mut(index)
             {
@@ -214,7 +214,7 @@ impl Router {
     pub(super) fn handle_echo(&mut self, now: Instant, from: PeerId, token: u64) {
         if !self.echoes.may_answer(now, from) {
             self.refuse("echo_too_often");
-        } else if !self.send_note(&from, Note::EchoAnswer { token }) {
+        } else if !self.send_note(now, &from, Note::EchoAnswer { token }) {
             self.refuse("echo_no_way_back");
         }
     }

@@ -80,7 +80,7 @@ impl Router {
         let ours = self
             .mesh
             .links()
-            .filter(|link| link.udp_is_up())
+            .filter(|link| link.carrier().is_some())
             .map(|link| ReportedLink {
                 neighbour: link.peer(),
                 // The published cost, where there is one: all routers reckon with the same.

@@ -19,6 +19,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "targets_full",
         "peers to connect to beyond those that are kept",
     ),
+    (
+        "stream_packets_for_nobody",
+        "frames to send over TCP to a neighbour that is gone, or has no stream now",
+    ),
     ("events_dropped", "events that nobody fetched in time"),
     (
         "mesh_event_unknown",

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use weave_crypto::PeerId;
-use weave_mesh::PATH_MTU_BYTES_BASE;
+use weave_mesh::{Carrier, PATH_MTU_BYTES_BASE};
 
 use super::Router;
 use crate::Site;
-use crate::fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, SiteRoute};
+use crate::fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, Remote, SiteRoute};
 use crate::routes::PathTree;
 
 impl Router {
@@ -21,9 +21,13 @@ impl Router {
         fib.flood_sequence = Arc::clone(&self.flood_sequence);
 
         let mut indexes: BTreeMap<PeerId, NeighbourIndex> = BTreeMap::new();
-        for link in self.mesh.links().filter(|link| link.udp_is_up()) {
+        for link in self.mesh.links() {
             let peer = link.peer();
-            let (Some(site), Some(remote)) = (self.sites.site(&peer), link.udp_remote()) else {
+            let remote = link.carrier().and_then(|carrier| match carrier {
+                Carrier::Udp => link.udp_remote().map(Remote::Udp),
+                Carrier::Tcp => Some(Remote::Stream),
+            });
+            let (Some(site), Some(remote)) = (self.sites.site(&peer), remote) else {
                 continue;
             };
             let (Some(tag), Ok(number)) = (link.tag_out(), u16::try_from(fib.neighbours.len()))
@@ -78,7 +82,7 @@ impl Router {
             directs.insert(path.peer(), NeighbourIndex(number));
             fib.neighbours.push(Neighbour {
                 site,
-                remote,
+                remote: Remote::Udp(remote),
                 tag: [0; 6],
                 keys: None,
                 heard: heard(&mut self.heard, path.peer()),

@@ -9,10 +9,11 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use weave_crypto::{PeerId, Suite};
-use weave_mesh::TargetState;
+use weave_mesh::{Carrier, Link, TargetState};
 
 use super::Router;
 use super::command::milliseconds;
+use super::trace::carrier_name;
 use crate::{DropReason, MacTable, Traffic};
 
 /// Everything a router tells about itself at one moment.
@@ -99,8 +100,11 @@ pub struct ConnectionStatus {
     pub udp_remote: Option<SocketAddr>,
     /// We dialled it.
     pub dialled: bool,
-    /// `established`, `no tunnel yet`, `no answer on UDP`, ...: state in words.
+    /// `established`, `over TCP: ` and why, `no tunnel yet`, ...: state in words.
     pub state: String,
+    /// What carries frames, `udp` or `tcp`; nothing while none flow.
+    #[serde(default)]
+    pub carrier: Option<String>,
     /// Frames flow over it.
     pub usable: bool,
     /// Smoothed round trip in microseconds.
@@ -174,6 +178,12 @@ pub struct RouteStatus {
     pub hops: u32,
     /// Cost in microseconds.
     pub cost_us: u64,
+    /// What carries frames to the next hop: `udp` or `tcp`.
+    #[serde(default)]
+    pub carrier: String,
+    /// Why that is TCP, where it is.
+    #[serde(default)]
+    pub carrier_reason: Option<String>,
     /// A tunnel with it stands.
     pub tunnel: bool,
     /// Where frames go, if by a direct path without a link; the rest then says how else they would.
@@ -276,13 +286,13 @@ impl Router {
             .links()
             .map(|link| {
                 let keys = self.tunnels.sealing(&link.peer());
-                let state = match (keys, link.udp_is_up()) {
+                let carrier = link.carrier().filter(|_| keys.is_some());
+                let reason = link.udp_down_reason().unwrap_or("no answer over UDP");
+                let state = match (keys, carrier) {
                     (None, _) => "no tunnel yet".to_owned(),
-                    (Some(_), true) => "established".to_owned(),
-                    (Some(_), false) => link
-                        .udp_down_reason()
-                        .unwrap_or("no answer on UDP")
-                        .to_owned(),
+                    (Some(_), Some(Carrier::Udp)) => "established".to_owned(),
+                    (Some(_), Some(Carrier::Tcp)) => format!("over TCP: {reason}"),
+                    (Some(_), None) => format!("neither UDP nor TCP passes: {reason}"),
                 };
                 ConnectionStatus {
                     name: self.peer_name(&link.peer()),
@@ -290,8 +300,9 @@ impl Router {
                     remote: link.remote(),
                     udp_remote: link.udp_remote(),
                     dialled: link.dialled(),
-                    usable: keys.is_some() && link.udp_is_up(),
+                    usable: carrier.is_some(),
                     state,
+                    carrier: carrier.map(|carrier| carrier_name(carrier).to_owned()),
                     rtt_us: link
                         .rtt()
                         .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
@@ -302,6 +313,8 @@ impl Router {
                         "being searched for; larger frames go in pieces".to_owned()
                     } else if link.udp_is_up() {
                         "found by probes".to_owned()
+                    } else if carrier.is_some() {
+                        "what every path takes; UDP is down".to_owned()
                     } else {
                         "as last found; UDP is down".to_owned()
                     },
@@ -345,6 +358,8 @@ impl Router {
                     direct: next == peer,
                     hops: node.hops,
                     cost_us: node.cost_us,
+                    carrier: carrier_name(self.carrier(&self.peer_id(), &next)).to_owned(),
+                    carrier_reason: self.why_this_carrier(&next),
                     tunnel: self.tunnels.sealing(&peer).is_some(),
                     direct_remote: self.direct_remote(&peer),
                     direct_path: self.direct_words(now, &peer),
@@ -418,10 +433,19 @@ impl Router {
         let open = "no password: anyone who reaches the port can join this network".to_owned();
         std::iter::once(open)
             .chain(doubled)
+            .chain(self.carrier_warnings())
             .chain(self.segment_warnings(now))
             .chain(self.damped_warning(now))
             .chain(port_warning(traffic))
             .collect()
+    }
+
+    /// TCP carries frames, but late and in one queue: whoever blocks UDP should know.
+    fn carrier_warnings(&self) -> impl Iterator<Item = String> {
+        self.mesh
+            .links()
+            .filter(|link| link.carrier() == Some(Carrier::Tcp))
+            .filter_map(|link| self.why_this_carrier(&Link::peer(link)))
     }
 
     fn damped_warning(&self, now: Instant) -> Option<String> {

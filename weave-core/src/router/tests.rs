@@ -4,6 +4,7 @@
 mod direct;
 mod echo;
 mod loops;
+mod over_tcp;
 mod trace;
 
 use std::collections::VecDeque;
@@ -243,7 +244,11 @@ struct Net {
     queue: VecDeque<(Instant, usize, Event)>,
     /// Each stream's ends: node and its id there.
     streams: Vec<[(usize, ConnId); 2]>,
+    /// Nothing passes between these; streams hold what was written.
     cut: Vec<(usize, usize)>,
+    /// No datagrams pass between these.
+    udp_blocked: Vec<(usize, usize)>,
+    stalled: Vec<(usize, ConnId, Vec<u8>)>,
     /// Those that nobody can dial, and that datagrams reach only from where they sent some to (RFC 4787 section 5).
     nats: Vec<usize>,
     sent_to: Vec<(usize, SocketAddr)>,
@@ -268,6 +273,8 @@ impl Net {
             queue: VecDeque::new(),
             streams: Vec::new(),
             cut: Vec::new(),
+            udp_blocked: Vec::new(),
+            stalled: Vec::new(),
             nats: Vec::new(),
             sent_to: Vec::new(),
             bridges: None,
@@ -343,6 +350,9 @@ impl Net {
     /// Lets virtual time pass.
     fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
+        for (number, conn, bytes) in std::mem::take(&mut self.stalled) {
+            self.write(number, conn, bytes);
+        }
         loop {
             let event = self.queue.iter().map(|(at, ..)| *at).min();
             let timer = self
@@ -431,6 +441,9 @@ impl Net {
         while let Some(notice) = out.notices.pop() {
             self.nodes[number].router.handle_notice(self.now, notice);
         }
+        self.nodes[number]
+            .router
+            .handle_streamed(self.now, &mut out.streamed);
         self.drain(number);
     }
 
@@ -467,9 +480,29 @@ impl Net {
                     }
                 }
                 Action::Write { conn, bytes } => {
-                    if let Some((to, conn)) = self.other_end(number, conn) {
-                        self.queue.push_back((at, to, Event::Bytes(conn, bytes)));
+                    self.write(number, conn, bytes);
+                }
+                Action::AwaitDrained { conn } => {
+                    if !self.stalled.iter().any(|(_, stalled, _)| *stalled == conn) {
+                        self.nodes[number].router.handle_drained(self.now, conn);
                     }
+                }
+                Action::TakePacket { packet } => {
+                    let mut out = Buffers::new();
+                    let node = &mut self.nodes[number];
+                    let view = View {
+                        fib: &node.fib,
+                        macs: node.router.macs(),
+                    };
+                    let mut rx = VecDeque::from([packet]);
+                    let progress = node.forwarder.handle_stream_packets(
+                        self.now,
+                        view,
+                        &mut rx,
+                        &mut out.output(),
+                    );
+                    assert_eq!(progress, Progress::Done);
+                    self.finish(number, out);
                 }
                 Action::Close { conn } => {
                     if let Some((to, other)) = self.other_end(number, conn) {
@@ -513,9 +546,25 @@ impl Net {
         if self.nats.contains(&number) && !self.sent_to.contains(&(number, remote)) {
             self.sent_to.push((number, remote));
         }
-        if let Some(to) = to.filter(|to| !self.is_cut(number, *to)) {
+        let is_blocked = |to: usize| {
+            let pairs = &self.udp_blocked;
+            pairs.contains(&(number, to)) || pairs.contains(&(to, number))
+        };
+        if let Some(to) = to.filter(|to| !self.is_cut(number, *to) && !is_blocked(*to)) {
             let at = self.now + Duration::from_millis(1);
             self.queue.push_back((at, to, Event::Packet(from, bytes)));
+        }
+    }
+
+    fn write(&mut self, number: usize, conn: ConnId, bytes: Vec<u8>) {
+        let Some((to, other)) = self.other_end(number, conn) else {
+            return;
+        };
+        if self.is_cut(number, to) {
+            self.stalled.push((number, conn, bytes));
+        } else {
+            let at = self.now + Duration::from_millis(1);
+            self.queue.push_back((at, to, Event::Bytes(other, bytes)));
         }
     }
 
@@ -536,6 +585,7 @@ struct Buffers {
     packets: Batch<PacketMeta>,
     frames: Batch<FrameMeta>,
     notices: Notices,
+    streamed: Streamed,
 }
 
 impl Buffers {
@@ -544,6 +594,7 @@ impl Buffers {
             packets: Batch::new(64, BUFFER_BYTES),
             frames: Batch::new(16, BUFFER_BYTES),
             notices: Notices::new(),
+            streamed: Streamed::new(),
         }
     }
 
@@ -552,6 +603,7 @@ impl Buffers {
             packets: &mut self.packets,
             frames: &mut self.frames,
             notices: &mut self.notices,
+            streamed: &mut self.streamed,
         }
     }
 }

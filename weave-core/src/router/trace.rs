@@ -204,9 +204,13 @@ impl Router {
         }
     }
 
-    /// What carries frames on a link: TCP as soon as one of its ends says so.
-    fn carrier(&self, from: &PeerId, to: &PeerId) -> Carrier {
+    /// What carries frames on a link: TCP as soon as one of its ends says so. This router says what is so now.
+    pub(super) fn carrier(&self, from: &PeerId, to: &PeerId) -> Carrier {
         let store = self.mesh.store();
+        let ours = self.mesh.link(to).filter(|_| *from == self.peer_id());
+        if ours.and_then(Link::carrier) == Some(Carrier::Tcp) {
+            return Carrier::Tcp;
+        }
         let says_tcp = |origin: &PeerId, neighbour: &PeerId| {
             let links = store.links(origin).map_or(&[][..], |body| &body.links);
             links
@@ -339,16 +343,21 @@ impl Router {
     }
 
     /// Why frames do not travel in datagrams, where they do not.
-    fn why_this_carrier(&self, next: &PeerId) -> Option<String> {
+    pub(super) fn why_this_carrier(&self, next: &PeerId) -> Option<String> {
         if self.carrier(&self.peer_id(), next) == Carrier::Udp {
             return None;
         }
         let name = self.peer_name(next);
         let link = self.mesh.link(next)?;
-        Some(match link.udp_down_reason() {
-            Some(reason) => format!("frames to {name} go over TCP: {reason}"),
-            None => format!("frames to {name} go over TCP, as {name} says"),
-        })
+        Some(
+            match link
+                .udp_down_reason()
+                .filter(|_| link.carrier() != Some(Carrier::Udp))
+            {
+                Some(reason) => format!("frames to {name} go over TCP: {reason}"),
+                None => format!("frames to {name} go over TCP, as {name} says"),
+            },
+        )
     }
 
     fn why_no_path(&self, now: Instant, to: &PeerId) -> Vec<String> {

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use weave_core::{
     Action, BUFFER_BYTES, Batch, Command, Event, Notice, PacketIo, PacketMeta, PortChange, Router,
-    RouterWake, Status, Traffic,
+    RouterWake, Status, Streamed, Traffic,
 };
 use weave_mesh::{CloseReason, ConnId, Subnet, Target};
 
-use super::{Inbox, NoticeQueue, Published, Shared, SharedStats};
+use super::{Inbox, NoticeQueue, Published, Shared, SharedStats, StreamQueue};
 
 /// Runs a [`Router`]: feeds it inputs and the workers' notices, publishes its snapshots, sends its packets, and
 /// hands on the rest of what it wants.
@@ -24,6 +24,8 @@ pub struct ControlLoop<P> {
     inbox: Arc<Inbox>,
     stats: Arc<SharedStats>,
     taken: Vec<Notice>,
+    streams: Arc<StreamQueue>,
+    streamed: Streamed,
 }
 
 /// Something that happened outside.
@@ -51,6 +53,11 @@ pub enum Input {
         conn: ConnId,
         /// Why.
         reason: CloseReason,
+    },
+    /// All that was written to a stream is on its way, as the router wanted to be told.
+    Drained {
+        /// The stream.
+        conn: ConnId,
     },
     /// A name was looked up.
     Resolved {
@@ -94,10 +101,12 @@ impl<P: PacketIo> ControlLoop<P> {
             inbox: Arc::clone(&shared.inbox),
             stats: Arc::clone(&shared.stats),
             taken: Vec::new(),
+            streams: Arc::clone(&shared.streams),
+            streamed: Streamed::new(),
         }
     }
 
-    /// One turn: the input, the notices that wait, and time. Never blocks. Take one after each input, when
+    /// One turn: the input, the notices and packets that wait, and time. Never blocks. Take one after each input, when
     /// notices came, and when the last turn's deadline is there.
     pub fn turn(&mut self, now: Instant, input: Option<Input>) -> Turn {
         let mut turn = Turn {
@@ -116,6 +125,12 @@ impl<P: PacketIo> ControlLoop<P> {
             self.drain(&mut turn);
         }
         self.taken = taken;
+        self.streams.take_all(&mut self.streamed);
+        if !self.streamed.is_empty() {
+            self.router.handle_streamed(now, &mut self.streamed);
+            self.streams.set_dropped(self.streamed.dropped());
+            self.drain(&mut turn);
+        }
         let is_due = |(at, _): (Instant, RouterWake)| at <= now;
         if self.router.poll_timeout().is_some_and(is_due) {
             self.router.handle_timeout(now);
@@ -145,6 +160,7 @@ impl<P: PacketIo> ControlLoop<P> {
             } => self.router.handle_opened(now, conn, remote, dialled),
             Input::Bytes { conn, bytes } => self.router.handle_bytes(now, conn, &bytes),
             Input::Closed { conn, reason } => self.router.handle_closed(now, conn, reason),
+            Input::Drained { conn } => self.router.handle_drained(now, conn),
             Input::Resolved { target, result } => {
                 self.router.handle_resolved(now, &target, result);
             }
@@ -165,6 +181,8 @@ impl<P: PacketIo> ControlLoop<P> {
                 self.send(remote, &bytes);
             } else if let Action::SendFrame { bytes } = action {
                 self.inbox.push_frame(bytes);
+            } else if let Action::TakePacket { packet } = action {
+                self.inbox.push_packet(packet);
             } else {
                 turn.actions.push(action);
             }

@@ -1,11 +1,10 @@
 //! What the control plane hands to a worker: packets that came by a stream, and frames of its own for the port.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use weave_core::{Batch, DropReason, ForwardStats, FrameMeta, PacketMeta};
+use weave_core::{Batch, DropReason, ForwardStats, FrameMeta};
 
 use crate::wake::Wake;
 
@@ -21,7 +20,7 @@ pub struct Inbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    packets: VecDeque<(SocketAddr, Vec<u8>)>,
+    packets: VecDeque<Vec<u8>>,
     packet_bytes: usize,
     frames: VecDeque<Vec<u8>>,
     dropped: u64,
@@ -44,15 +43,15 @@ impl Inbox {
         self.wake.set(wake);
     }
 
-    /// Adds a sealed packet that a neighbour sent down its stream, whose other end is `remote`.
-    pub fn push_packet(&self, remote: SocketAddr, packet: Vec<u8>) {
+    /// Adds a sealed packet that a neighbour sent down its stream.
+    pub fn push_packet(&self, packet: Vec<u8>) {
         let mut waiting = self.lock();
         if waiting.packet_bytes + packet.len() > Self::PACKET_BYTES_MAX {
             waiting.dropped += 1;
             return;
         }
         waiting.packet_bytes += packet.len();
-        waiting.packets.push_back((remote, packet));
+        waiting.packets.push_back(packet);
         self.filled(waiting);
     }
 
@@ -72,24 +71,17 @@ impl Inbox {
         !self.is_filled.load(Ordering::Acquire)
     }
 
-    /// Moves what waits into batches, as far as they have room. What is too long for a buffer is dropped.
+    /// Moves all packets that wait behind those in `packets`, and frames into a batch, as far as it has room. A frame
+    /// that is too long for a buffer is dropped.
     pub(super) fn take(
         &self,
-        packets: &mut Batch<PacketMeta>,
+        packets: &mut VecDeque<Vec<u8>>,
         frames: &mut Batch<FrameMeta>,
         stats: &mut ForwardStats,
     ) {
         let mut waiting = self.lock();
-        while let Some(buffer) = packets.free()
-            && let Some((remote, packet)) = waiting.packets.pop_front()
-        {
-            waiting.packet_bytes -= packet.len();
-            if buffer.append(&packet) {
-                packets.commit(PacketMeta::single(remote, packet.len()));
-            } else {
-                waiting.dropped += 1;
-            }
-        }
+        packets.append(&mut waiting.packets);
+        waiting.packet_bytes = 0;
         while let Some(buffer) = frames.free()
             && let Some(frame) = waiting.frames.pop_front()
         {
@@ -99,8 +91,8 @@ impl Inbox {
                 waiting.dropped += 1;
             }
         }
-        let is_filled = !waiting.packets.is_empty() || !waiting.frames.is_empty();
-        self.is_filled.store(is_filled, Ordering::Release);
+        self.is_filled
+            .store(!waiting.frames.is_empty(), Ordering::Release);
         stats.set_drops(DropReason::InboxFull, waiting.dropped);
     }
 
@@ -135,19 +127,20 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
         });
         assert!(inbox.is_empty());
-        inbox.push_packet(remote(), vec![1; 40]);
-        inbox.push_packet(remote(), vec![2; 50]);
+        inbox.push_packet(vec![1; 40]);
+        inbox.push_packet(vec![2; 50]);
         inbox.push_frame(vec![3; 60]);
+        inbox.push_frame(vec![4; 60]);
         assert_eq!(woken.load(Ordering::Relaxed), 1);
-        let (mut packets, mut frames) = (Batch::new(1, 256), Batch::new(4, 256));
+        let (mut packets, mut frames) = (VecDeque::new(), Batch::new(1, 256));
         let mut stats = ForwardStats::new();
         inbox.take(&mut packets, &mut frames, &mut stats);
-        assert_eq!(packets.front().unwrap().0, [1; 40]);
+        assert_eq!(packets, [vec![1; 40], vec![2; 50]]);
         assert_eq!(frames.front().unwrap().0, [3; 60]);
-        assert!(!inbox.is_empty(), "the batch had room for one packet only");
-        packets.clear();
+        assert!(!inbox.is_empty(), "the batch had room for one frame only");
+        frames.clear();
         inbox.take(&mut packets, &mut frames, &mut stats);
-        assert_eq!(packets.front().unwrap().0, [2; 50]);
+        assert_eq!(frames.front().unwrap().0, [4; 60]);
         assert!(inbox.is_empty());
         assert_eq!(stats.drops_total(), 0);
     }
@@ -156,18 +149,14 @@ mod tests {
     fn a_full_inbox_loses_and_counts() {
         let inbox = Inbox::new();
         for _ in 0..Inbox::PACKET_BYTES_MAX / 1_024 + 3 {
-            inbox.push_packet(remote(), vec![0; 1_024]);
+            inbox.push_packet(vec![0; 1_024]);
         }
         for _ in 0..Inbox::FRAMES_MAX + 2 {
             inbox.push_frame(vec![0; 60]);
         }
-        let (mut packets, mut frames) = (Batch::new(4, 2_048), Batch::new(4, 256));
+        let (mut packets, mut frames) = (VecDeque::new(), Batch::new(4, 256));
         let mut stats = ForwardStats::new();
         inbox.take(&mut packets, &mut frames, &mut stats);
         assert_eq!(stats.drops(DropReason::InboxFull), 5);
-    }
-
-    fn remote() -> SocketAddr {
-        SocketAddr::from(([198, 18, 0, 1], 6783))
     }
 }

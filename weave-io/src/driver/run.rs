@@ -22,7 +22,10 @@ use weave_core::{
 use weave_crypto::Identity;
 use weave_mesh::{Subnet, Target};
 
-use super::{ControlLoop, Inbox, NoticeQueue, Published, Shared, SharedStats, Worker, WorkerError};
+use super::{
+    ControlLoop, Inbox, NoticeQueue, Published, Shared, SharedStats, StreamQueue, Worker,
+    WorkerError,
+};
 use crate::udp::canonical;
 use crate::{StateDir, StateError, UdpTransport, os_seed, tcp};
 
@@ -183,6 +186,7 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
     let shared = Shared {
         published: Arc::new(Published::new(fib)),
         notices: Arc::new(NoticeQueue::new()),
+        streams: Arc::new(StreamQueue::new()),
         stats: Arc::new(SharedStats::new()),
         inbox: Arc::new(Inbox::new()),
         macs,

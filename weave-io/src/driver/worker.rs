@@ -1,16 +1,18 @@
 //! The data plane's loop, one turn at a time.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use weave_core::{
     BUFFER_BYTES, Batch, DropReason, ForwardStats, Forwarder, ForwarderConfig, FrameIo, FrameMeta,
-    MacTable, Missed, Notices, Output, PacketIo, PacketMeta, Progress as ForwardProgress, View,
+    MacTable, Missed, Notices, Output, PacketIo, PacketMeta, Progress as ForwardProgress, Streamed,
+    View,
 };
 
 use super::published::FibCache;
-use super::{Inbox, NoticeQueue, Published, SharedStats};
+use super::{Inbox, NoticeQueue, Published, SharedStats, StreamQueue};
 
 /// What a worker shares with the control plane and with other workers.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub struct Shared {
     pub published: Arc<Published>,
     /// Where notices go to.
     pub notices: Arc<NoticeQueue>,
+    /// Where packets go that are for streams.
+    pub streams: Arc<StreamQueue>,
     /// Where counters go to.
     pub stats: Arc<SharedStats>,
     /// Where packets that came by streams, and frames of the control plane's own, come from.
@@ -39,6 +43,7 @@ pub struct Worker<F, P> {
     shared: Shared,
     frames_in: Batch<FrameMeta>,
     packets_in: Batch<PacketMeta>,
+    stream_packets_in: VecDeque<Vec<u8>>,
     outlet: Outlet<F, P>,
     notices: Notices,
 }
@@ -81,11 +86,13 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
             shared,
             frames_in: Batch::new(RECEIVE_SLOTS, BUFFER_BYTES),
             packets_in: Batch::new(RECEIVE_SLOTS, BUFFER_BYTES),
+            stream_packets_in: VecDeque::new(),
             outlet: Outlet {
                 frames,
                 packets,
                 frames_out: Batch::new(SEND_SLOTS, BUFFER_BYTES),
                 packets_out: Batch::new(SEND_SLOTS, BUFFER_BYTES),
+                streamed: Streamed::new(),
             },
             notices: Notices::new(),
         }
@@ -127,16 +134,15 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
         }
         let is_handed_over = !self.shared.inbox.is_empty();
         if is_handed_over {
-            let rx = &mut self.packets_in;
+            let rx = &mut self.stream_packets_in;
             let stats = self.forwarder.stats_mut();
             self.shared
                 .inbox
                 .take(rx, &mut self.outlet.frames_out, stats);
             self.outlet
                 .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
-                    forwarder.handle_packets(now, view, rx, out)
+                    forwarder.handle_stream_packets(now, view, rx, out)
                 })?;
-            rx.clear();
         }
         // After the local frames: their answers are here sooner, and strangers come last.
         let packets = self
@@ -154,7 +160,10 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
         }
         if is_new || is_handed_over || frames > 0 || packets > 0 {
             self.shared.notices.push_all(&mut self.notices);
-            self.outlet.count_refused(self.forwarder.stats_mut());
+            self.shared.streams.push_all(&mut self.outlet.streamed);
+            let stats = self.forwarder.stats_mut();
+            self.outlet.count_refused(stats);
+            stats.set_drops(DropReason::StreamFull, self.shared.streams.dropped());
             self.shared.stats.store(self.forwarder.stats());
         }
         let port = self.outlet.frames.as_ref();
@@ -177,6 +186,7 @@ struct Outlet<F, P> {
     packets: P,
     frames_out: Batch<FrameMeta>,
     packets_out: Batch<PacketMeta>,
+    streamed: Streamed,
 }
 
 impl<F: FrameIo, P: PacketIo> Outlet<F, P> {
@@ -193,6 +203,7 @@ impl<F: FrameIo, P: PacketIo> Outlet<F, P> {
                 packets: &mut self.packets_out,
                 frames: &mut self.frames_out,
                 notices,
+                streamed: &mut self.streamed,
             };
             let progress = work(forwarder, &mut out);
             self.flush(forwarder.stats_mut())?;

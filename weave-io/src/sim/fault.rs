@@ -26,6 +26,8 @@ pub struct Conditions {
     pub corrupt_permille: u16,
     /// Nothing passes, and nobody is told.
     pub cut: bool,
+    /// No datagram passes, TCP does: a firewall that knows nothing of us.
+    pub udp_blocked: bool,
 }
 
 impl Conditions {
@@ -42,6 +44,7 @@ impl Conditions {
         mtu_bytes: 1_472,
         corrupt_permille: 0,
         cut: false,
+        udp_blocked: false,
     };
 
     /// Whether datagrams that fit can vanish, or arrive broken, which is the same to who opens them.
@@ -82,6 +85,8 @@ pub enum Fault {
     Cut(RouterId, RouterId),
     /// `cut-one-way A B`: nothing passes from A to B.
     CutOneWay(RouterId, RouterId),
+    /// `block-udp A B`: no datagram passes, TCP does.
+    BlockUdp(RouterId, RouterId),
     /// `heal A B`: the way is as it was in the beginning, in both directions.
     Heal(RouterId, RouterId),
     /// `heal-all`: every way is as it was in the beginning. Machines that are down stay down.
@@ -142,6 +147,7 @@ impl Fault {
             | Self::Strangers(router, _) => Some(*router),
             Self::Cut(a, b)
             | Self::CutOneWay(a, b)
+            | Self::BlockUdp(a, b)
             | Self::Heal(a, b)
             | Self::Loss(a, b, _)
             | Self::Bursts(a, b, _)
@@ -163,6 +169,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Cut(a, b) => write!(f, "cut {a} {b}"),
             Self::CutOneWay(a, b) => write!(f, "cut-one-way {a} {b}"),
+            Self::BlockUdp(a, b) => write!(f, "block-udp {a} {b}"),
             Self::Heal(a, b) => write!(f, "heal {a} {b}"),
             Self::HealAll => write!(f, "heal-all"),
             Self::Partition(group) => write!(f, "partition {}", list(group)),
@@ -244,6 +251,7 @@ impl FromStr for Fault {
             ("nat-rebind", &[a]) => Self::NatRebind(router(a)),
             ("cut", &[a, b]) => Self::Cut(router(a), router(b)),
             ("cut-one-way", &[a, b]) => Self::CutOneWay(router(a), router(b)),
+            ("block-udp", &[a, b]) => Self::BlockUdp(router(a), router(b)),
             ("heal", &[a, b]) => Self::Heal(router(a), router(b)),
             ("loss", &[a, b, p]) => Self::Loss(router(a), router(b), permille(p)?),
             ("bursts", &[a, b, enter, leave, bad]) => Self::Bursts(
@@ -281,6 +289,7 @@ mod tests {
         for text in [
             "cut 0 1",
             "cut-one-way 3 1",
+            "block-udp 0 1",
             "heal 0 1",
             "heal-all",
             "partition 0,2,5",

@@ -13,7 +13,8 @@ use super::dice::Dice;
 use super::host::Host;
 use super::net::Machine as Answers;
 use crate::{
-    ControlLoop, Inbox, Input, NoticeQueue, Progress, Published, Shared, SharedStats, Turn, Worker,
+    ControlLoop, Inbox, Input, NoticeQueue, Progress, Published, Shared, SharedStats, StreamQueue,
+    Turn, Worker,
 };
 use crate::{MemoryHost, MemoryPort, MemorySocket, MemoryWire};
 
@@ -136,7 +137,8 @@ pub(super) struct Process {
     pub(super) wire: MemoryWire,
     pub(super) port: MemoryHost,
     pub(super) macs: Arc<MacTable>,
-    /// Set by the notice queue and by the published snapshot: the other half has work.
+    /// Set by the queues of notices and of packets for streams, by the inbox and by the published snapshot: the other
+    /// half has work.
     has_notices: Arc<AtomicBool>,
     has_snapshot: Arc<AtomicBool>,
     /// The earliest wake-up that stands in the world's queue.
@@ -159,6 +161,9 @@ impl Process {
         let notices = NoticeQueue::new();
         let raise = Arc::clone(&has_notices);
         notices.on_notices(move || raise.store(true, Ordering::Relaxed));
+        let streams = StreamQueue::new();
+        let raise = Arc::clone(&has_notices);
+        streams.on_packets(move || raise.store(true, Ordering::Relaxed));
         let published = Published::new(Arc::new(Fib::empty(now, router.peer_id().short_id(), 0)));
         let raise = Arc::clone(&has_snapshot);
         published.on_store(move || raise.store(true, Ordering::Relaxed));
@@ -168,6 +173,7 @@ impl Process {
         let shared = Shared {
             published: Arc::new(published),
             notices: Arc::new(notices),
+            streams: Arc::new(streams),
             stats: Arc::new(SharedStats::new()),
             inbox: Arc::new(inbox),
             macs: Arc::clone(&macs),

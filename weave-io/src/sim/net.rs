@@ -161,7 +161,7 @@ impl Net {
             .map_or(self.normal, |direction| direction.now)
     }
 
-    /// Whether datagrams pass between two machines in both directions.
+    /// Whether packets pass between two machines in both directions, be it over TCP alone.
     pub fn is_open(&self, a: RouterId, b: RouterId) -> bool {
         !self.conditions(a, b).cut && !self.conditions(b, a).cut
     }
@@ -175,10 +175,12 @@ impl Net {
                 .any(|direction| direction.now.is_lossy())
     }
 
-    /// Whether every way takes equally long.
+    /// Whether every way is equally long: takes the same time, and takes datagrams.
     pub fn is_uniform(&self) -> bool {
         let is_normal = |way: Conditions| {
-            way.latency == self.normal.latency && way.jitter == self.normal.jitter
+            way.latency == self.normal.latency
+                && way.jitter == self.normal.jitter
+                && !way.udp_blocked
         };
         self.directions
             .values()
@@ -204,6 +206,7 @@ impl Net {
         match fault {
             Fault::Cut(a, b) => self.change(*a, *b, |way| way.cut = true),
             Fault::CutOneWay(a, b) => self.direction_mut(*a, *b).now.cut = true,
+            Fault::BlockUdp(a, b) => self.change(*a, *b, |way| way.udp_blocked = true),
             Fault::Heal(a, b) => {
                 for (from, to) in [(*a, *b), (*b, *a)] {
                     self.heal(from, to);
@@ -269,7 +272,7 @@ impl Net {
         self.counters.sent += 1;
         self.counters.sent_bytes += bytes as u64;
         let way = self.conditions(from, to);
-        if way.cut {
+        if way.cut || way.udp_blocked {
             self.counters.cut += 1;
             return [None; 2];
         }

@@ -68,6 +68,8 @@ pub struct World {
     conn_limit: usize,
     /// Until when routes may be longer than the graph's shortest, and links idle.
     detours_until: Option<Duration>,
+    /// Every way was equally long when that was last looked at.
+    was_uniform: bool,
 }
 
 /// What happens later.
@@ -181,6 +183,7 @@ impl World {
             is_watching: false,
             conn_limit: 0,
             detours_until: None,
+            was_uniform: true,
         }
     }
 
@@ -385,6 +388,7 @@ impl World {
             Fault::Heal(..) | Fault::HealAll => FaultKind::Heal,
             Fault::CutOneWay(..) => FaultKind::OneWay,
             Fault::Cut(..)
+            | Fault::BlockUdp(..)
             | Fault::Partition(_)
             | Fault::Loss(..)
             | Fault::Bursts(..)

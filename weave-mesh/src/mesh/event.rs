@@ -39,6 +39,12 @@ pub enum Action {
         /// Which.
         conn: ConnId,
     },
+    /// Packets wait for a connection: tell by [`Mesh::handle_drained`](super::Mesh::handle_drained), once, as soon as
+    /// all that was written to it before is on its way; at once where it is.
+    AwaitDrained {
+        /// Which.
+        conn: ConnId,
+    },
     /// Seal a probe in the neighbour's tunnel and send it over UDP.
     Probe {
         /// The neighbour.
@@ -70,7 +76,7 @@ pub enum Event {
         /// The neighbour.
         peer: PeerId,
     },
-    /// UDP went up or down, or its address, a tag, the cost or the path MTU changed.
+    /// UDP went up or down, frames take the other carrier, or an address, a tag, the cost or the path MTU changed.
     LinkChanged {
         /// The neighbour.
         peer: PeerId,
@@ -113,6 +119,14 @@ pub enum Event {
         via: PeerId,
         /// The message.
         message: Routed,
+    },
+    /// A data packet came down a neighbour's stream.
+    Packet {
+        /// The neighbour.
+        from: PeerId,
+        /// The packet, as it would have come over UDP; at most
+        /// [`STREAM_PACKET_BYTES_MAX`](crate::STREAM_PACKET_BYTES_MAX).
+        packet: Vec<u8>,
     },
     /// The network knew a later boot id of ours: this is ours from now on. All links went down, to
     /// be set up anew. To be stored before anything else is done.

@@ -10,8 +10,8 @@ use crate::conn::ConnId;
 use crate::error::DownReason;
 use crate::link::Link;
 use crate::record::{
-    ADDRESSES_MAX, Address, BOOT_ID_MAX, Body, Carrier, Key, LINKS_MAX, LinkEntry, LinksBody,
-    Record, RecordError, RecordKind, RouterBody, SEQUENCE_BITS, printable,
+    ADDRESSES_MAX, Address, BOOT_ID_MAX, Body, Key, LINKS_MAX, LinkEntry, LinksBody, Record,
+    RecordError, RecordKind, RouterBody, SEQUENCE_BITS, printable,
 };
 use crate::store::Inserted;
 use crate::wire::{BUCKETS, Control, Goodbye, KEYS_MAX, RecordBytes};
@@ -66,7 +66,7 @@ impl Mesh {
             let Some(link) = self.links.get_mut(peer) else {
                 continue;
             };
-            let before = link.published_cost;
+            let before = link.published();
             if link.settle_cost(now) != before {
                 self.links_publisher.is_stale = true;
                 self.changed_links.insert(link.peer());
@@ -168,11 +168,12 @@ impl Mesh {
 
     fn links_body(&self) -> LinksBody {
         let entry = |link: &Link| {
+            let (cost, carrier) = link.published()?;
             Some(LinkEntry {
                 neighbour: link.peer(),
-                cost: link.published_cost?,
+                cost,
                 path_mtu_bytes: link.path_mtu_bytes(),
-                carrier: Carrier::Udp,
+                carrier,
             })
         };
         LinksBody {

@@ -125,16 +125,24 @@ impl Mesh {
                     });
                 }
             }
-            Control::Probe(probe) => {
-                if probe.kind == ProbeKind::Challenge {
+            Control::Probe(probe) => match probe.kind {
+                ProbeKind::Challenge => {
                     let last_heard_ms = self
                         .links
                         .get(&peer)
                         .map_or(Probe::NEVER_HEARD, |link| link.liveness.last_heard_ms(now));
                     self.say(id, &Control::Probe(probe.answer(last_heard_ms, remote)));
                 }
+                ProbeKind::Answer => {
+                    if let Some(link) = self.links.get_mut(&peer) {
+                        link.stream.handle_answer(now, &probe);
+                    }
+                }
+            },
+            Control::Packet(packet) => {
+                self.stats.packets_received += 1;
+                self.events.push_back(Event::Packet { from: peer, packet });
             }
-            Control::Packet(_) => self.stats.packets_on_stream += 1,
             Control::Goodbye(reason) => self.take_goodbye(now, id, peer, reason),
         }
         true

@@ -22,10 +22,11 @@ use crate::conn::{Conn, ConnId, Session, Stage};
 use crate::error::{DownReason, FailReason};
 use crate::flooding::Flooding;
 use crate::link::Link;
-use crate::liveness::Liveness;
+use crate::liveness::{Liveness, StreamLiveness};
+use crate::packet_queue::PacketQueue;
 use crate::pmtu::PathMtu;
 use crate::probe::{Probe, ProbeKind};
-use crate::record::RecordKind;
+use crate::record::{Carrier, RecordKind};
 use crate::wire::{Control, Goodbye, RecordBytes};
 
 /// How long the present stream has to show life when another one stands.
@@ -256,6 +257,9 @@ impl Mesh {
             link.stream_heard_at = now;
             link.held_until = None;
             link.flooding.restart();
+            link.stream.handle_moved(now);
+            self.stats.packets_dropped += link.packets.clear();
+            link.awaits_drained = false;
             if is_dialled {
                 link.liveness.suggest_remote(now, remote);
             }
@@ -281,6 +285,10 @@ impl Mesh {
                     tag_in,
                     tag_out,
                     liveness: Liveness::new(now, udp_remote),
+                    stream: StreamLiveness::default(),
+                    packets: PacketQueue::default(),
+                    awaits_drained: false,
+                    told_carrier: None,
                     flooding: Flooding::default(),
                     stream_heard_at: now,
                     patient_since: now,
@@ -290,6 +298,7 @@ impl Mesh {
                     seen_as: None,
                     routed_bytes: 0,
                     published_cost: None,
+                    published_carrier: Carrier::Udp,
                     cost_deviates_since: None,
                 },
             );
@@ -346,6 +355,7 @@ impl Mesh {
             return;
         }
         link.conn = None;
+        self.stats.packets_dropped += link.packets.clear();
         let since = link.since;
         let is_up = link.liveness.is_up();
         self.is_dialling_stale = true;

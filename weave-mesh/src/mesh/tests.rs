@@ -6,6 +6,7 @@ mod chaos;
 mod direct;
 mod duplicates;
 mod gossip;
+mod over_tcp;
 mod world;
 
 pub(crate) use self::world::base;

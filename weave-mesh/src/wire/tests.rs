@@ -51,7 +51,7 @@ fn messages() -> Vec<Control> {
             token: 3,
             seen: Some("[2001:db8::1]:1".parse().unwrap()),
         }),
-        Control::Packet(bytes(60)),
+        Control::Packet(vec![60; 60]),
         Control::Goodbye(Goodbye::Full),
     ]
 }

@@ -247,10 +247,7 @@ fn messages() -> Vec<(&'static str, Control)> {
         ),
         ("probe_challenge", Control::Probe(probes[1].1)),
         ("probe_answer", Control::Probe(probes[3].1)),
-        (
-            "packet",
-            Control::Packet(RecordBytes(b"a sealed packet".as_slice().into())),
-        ),
+        ("packet", Control::Packet(b"a sealed packet".to_vec())),
         ("goodbye_shutdown", Control::Goodbye(Goodbye::Shutdown)),
         ("goodbye_duplicate", Control::Goodbye(Goodbye::Duplicate)),
         ("goodbye_stale_boot", Control::Goodbye(Goodbye::StaleBoot)),

@@ -208,10 +208,14 @@ fn routes(status: &Status) -> (String, Table) {
 }
 
 fn by_way_of(route: &RouteStatus) -> String {
+    let over = match route.carrier.as_str() {
+        "tcp" => " over TCP",
+        _ => "",
+    };
     match (route.direct, route.direct_remote) {
-        (true, _) => "direct".to_owned(),
-        (false, Some(_)) => format!("direct, else {}", route.next_hop),
-        (false, None) => route.next_hop.clone(),
+        (true, _) => format!("direct{over}"),
+        (false, Some(_)) => format!("direct, else {}{over}", route.next_hop),
+        (false, None) => format!("{}{over}", route.next_hop),
     }
 }
 

@@ -69,17 +69,23 @@ fn routes_tell_how_it_stands_with_a_direct_path() {
             destination: "e".into(),
             direct_remote: Some("198.18.0.5:6783".parse().unwrap()),
             direct_path: Some("direct path without a link, to 198.18.0.5:6783".into()),
+            ..relayed.clone()
+        },
+        RouteStatus {
+            destination: "f".into(),
+            carrier: "tcp".into(),
             ..relayed
         },
     ];
     let text = status(&document, Some(Section::Routes), PLAIN);
-    let table = text.split_once("routes (3)\n").unwrap().1;
+    let table = text.split_once("routes (4)\n").unwrap().1;
     assert_eq!(
         table,
         "\x20 TO  BY WAY OF       HOPS  COST     TUNNEL  DIRECT PATH\n\
          \x20 c   b               2     1.25 ms  yes     none yet: looked for when frames go there\n\
          \x20 d   b               2     1.25 ms  yes     no direct path: no answer from any address; tried again in 9 s\n\
-         \x20 e   direct, else b  2     1.25 ms  yes     direct path without a link, to 198.18.0.5:6783\n"
+         \x20 e   direct, else b  2     1.25 ms  yes     direct path without a link, to 198.18.0.5:6783\n\
+         \x20 f   b over TCP      2     1.25 ms  yes     none yet: looked for when frames go there\n"
     );
 }
 
@@ -242,6 +248,7 @@ fn example() -> Status {
             udp_remote: Some("198.18.0.2:6783".parse().unwrap()),
             dialled: true,
             state: "established".into(),
+            carrier: Some("udp".into()),
             usable: true,
             rtt_us: Some(250),
             loss: 0.0,
@@ -271,6 +278,8 @@ fn example() -> Status {
             direct: true,
             hops: 1,
             cost_us: 1250,
+            carrier: "udp".into(),
+            carrier_reason: None,
             tunnel: true,
             direct_remote: None,
             direct_path: None,

@@ -35,6 +35,7 @@ pub(super) struct Node {
     /// Frames that came out of the port.
     pub(super) delivered: Vec<(Vec<u8>, FrameMeta)>,
     pub(super) notices: Notices,
+    pub(super) streamed: Streamed,
 }
 
 pub(super) struct World {
@@ -135,7 +136,7 @@ impl World {
                 let index = NeighbourIndex(at as u16);
                 fib.neighbours.push(Neighbour {
                     site: site(peer),
-                    remote: address(peer),
+                    remote: Remote::Udp(address(peer)),
                     tag: tag(peer, node),
                     keys: None,
                     heard: Arc::default(),
@@ -171,6 +172,7 @@ impl World {
                 forwarder: Forwarder::new(config(epoch)),
                 delivered: Vec::new(),
                 notices: Notices::new(),
+                streamed: Streamed::new(),
                 fib,
             })
             .collect();
@@ -276,7 +278,7 @@ impl World {
     }
 
     /// Calls until it is done, with empty output batches each time.
-    fn call(
+    pub(super) fn call(
         &mut self,
         at: usize,
         mut step: impl FnMut(&mut Forwarder, Instant, View<'_>, &mut Output<'_>) -> Progress,
@@ -292,6 +294,7 @@ impl World {
                 packets: &mut *packets,
                 frames: &mut *frames,
                 notices: &mut node.notices,
+                streamed: &mut node.streamed,
             };
             let progress = step(&mut node.forwarder, self.now, view, &mut out);
             if progress == Progress::OutputFull {

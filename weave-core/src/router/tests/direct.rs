@@ -93,7 +93,7 @@ fn floods_never_take_a_direct_path() {
     let direct = fib
         .neighbours
         .iter()
-        .find(|neighbour| neighbour.remote != a && neighbour.keys.is_none());
+        .find(|neighbour| neighbour.remote != crate::Remote::Udp(a) && neighbour.keys.is_none());
     assert!(direct.is_some());
     let site = net.nodes[0].router.sites.site(&c).unwrap();
     let receivers: Vec<_> = net.nodes[0]

@@ -121,7 +121,7 @@ impl Net {
         net
     }
 
-    fn trace(&self, from: usize, to: &str) -> Trace {
+    pub(super) fn trace(&self, from: usize, to: &str) -> Trace {
         self.nodes[from].router.trace(self.now, to).unwrap()
     }
 

@@ -165,8 +165,11 @@ impl World {
                         .push_back((side, Input::Closed { conn, reason }));
                 }
             }
-            Action::SendPacket { .. } | Action::SendFrame { .. } => {
-                panic!("the control loop sends them itself")
+            Action::AwaitDrained { conn } => {
+                self.inputs.push_back((side, Input::Drained { conn }));
+            }
+            Action::SendPacket { .. } | Action::SendFrame { .. } | Action::TakePacket { .. } => {
+                panic!("the control loop hands them on itself")
             }
             Action::StoreBootId { .. } | Action::StorePeers { .. } | Action::Pinged { .. } => {}
         }
@@ -186,6 +189,7 @@ fn side(now: Instant, number: usize, net: &mut MemoryNet) -> Side {
     let shared = Shared {
         published: Arc::new(Published::new(Arc::new(fib))),
         notices: Arc::new(NoticeQueue::new()),
+        streams: Arc::new(StreamQueue::new()),
         stats: Arc::new(SharedStats::new()),
         inbox: Arc::new(Inbox::new()),
         macs: Arc::clone(&macs),

@@ -100,6 +100,8 @@ impl Control {
         let noticed = Arc::new(Notify::new());
         let notify = Arc::clone(&noticed);
         shared.notices.on_notices(move || notify.notify_one());
+        let notify = Arc::clone(&noticed);
+        shared.streams.on_packets(move || notify.notify_one());
         let (inputs, mut from_tasks) = mpsc::channel(INPUTS_MAX);
         tokio::spawn(watch_addresses(local_addresses, inputs.clone()));
         if let Some(bridge) = bridge {
@@ -247,6 +249,7 @@ impl Outside {
             Action::Dial { conn, remote } => self.streams.dial(conn, remote),
             Action::Write { conn, bytes } => return Ok(self.streams.write(conn, bytes)),
             Action::Close { conn } => self.streams.close(conn),
+            Action::AwaitDrained { conn } => return Ok(self.streams.await_drained(conn)),
             Action::Resolve { target } => {
                 tokio::spawn(resolve(target, self.inputs.clone()));
             }
@@ -266,8 +269,8 @@ impl Outside {
                     let _ = answer.send(result);
                 }
             }
-            // The control loop has sent them itself.
-            Action::SendPacket { .. } | Action::SendFrame { .. } => {}
+            // The control loop has handed them on itself.
+            Action::SendPacket { .. } | Action::SendFrame { .. } | Action::TakePacket { .. } => {}
         }
         Ok(None)
     }

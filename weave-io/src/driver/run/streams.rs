@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -28,8 +28,7 @@ pub(super) struct Streams {
 /// The router's hold on a stream.
 struct Stream {
     outbox: mpsc::UnboundedSender<Vec<u8>>,
-    /// Bytes in the outbox and in the write under way.
-    unsent_bytes: Arc<AtomicUsize>,
+    unsent: Arc<Unsent>,
     task: AbortHandle,
     /// Dropped with the stream: what is unsent has [`LINGER`] to go out.
     _closing: oneshot::Sender<()>,
@@ -40,8 +39,24 @@ struct TaskEnd {
     conn: ConnId,
     inputs: mpsc::Sender<Input>,
     outbox: mpsc::UnboundedReceiver<Vec<u8>>,
-    unsent_bytes: Arc<AtomicUsize>,
+    unsent: Arc<Unsent>,
     closing: oneshot::Receiver<()>,
+}
+
+/// What of a stream the system has not taken yet.
+#[derive(Default)]
+struct Unsent {
+    /// Bytes in the outbox and in the write under way.
+    bytes: AtomicUsize,
+    /// The router waits for those to be none.
+    is_awaited: AtomicBool,
+}
+
+impl Unsent {
+    /// Whether the router is to be told now. Both sides ask after their own change: one of them sees the other's.
+    fn is_to_be_told(&self) -> bool {
+        self.bytes.load(Ordering::SeqCst) == 0 && self.is_awaited.swap(false, Ordering::SeqCst)
+    }
 }
 
 impl Streams {
@@ -92,7 +107,7 @@ impl Streams {
     /// Writes to a stream. One whose other end takes too little is cut, and gives the input that tells of it.
     pub(super) fn write(&mut self, conn: ConnId, bytes: Vec<u8>) -> Option<Input> {
         let stream = self.open.get(&conn)?;
-        let unsent = stream.unsent_bytes.load(Ordering::Relaxed);
+        let unsent = stream.unsent.bytes.load(Ordering::Relaxed);
         if unsent + bytes.len() > UNSENT_BYTES_MAX {
             stream.task.abort();
             self.open.remove(&conn);
@@ -101,12 +116,17 @@ impl Streams {
                 reason: CloseReason::Overflow,
             });
         }
-        stream
-            .unsent_bytes
-            .fetch_add(bytes.len(), Ordering::Relaxed);
+        stream.unsent.bytes.fetch_add(bytes.len(), Ordering::SeqCst);
         // A task that has ended has told so, or will: its `Closed` is on the way.
         let _ = stream.outbox.send(bytes);
         None
+    }
+
+    /// Tells, by an input now or later, when all that was written to a stream is on its way.
+    pub(super) fn await_drained(&mut self, conn: ConnId) -> Option<Input> {
+        let unsent = &self.open.get(&conn)?.unsent;
+        unsent.is_awaited.store(true, Ordering::SeqCst);
+        unsent.is_to_be_told().then_some(Input::Drained { conn })
     }
 
     /// Closes a stream after what was written. Nothing more of it comes in.
@@ -117,7 +137,9 @@ impl Streams {
     /// Whether the router wants an input that came from a stream: not one of a stream that it closed meanwhile.
     pub(super) fn admit(&mut self, input: &Input) -> bool {
         match input {
-            Input::Opened { conn, .. } | Input::Bytes { conn, .. } => self.open.contains_key(conn),
+            Input::Opened { conn, .. } | Input::Bytes { conn, .. } | Input::Drained { conn } => {
+                self.open.contains_key(conn)
+            }
             Input::Closed { conn, .. } => self.open.remove(conn).is_some(),
             Input::Resolved { .. }
             | Input::LocalAddresses(_)
@@ -147,18 +169,18 @@ impl Streams {
     {
         let (outbox, to_write) = mpsc::unbounded_channel();
         let (closing, when_closing) = oneshot::channel();
-        let unsent_bytes = Arc::new(AtomicUsize::new(0));
+        let unsent = Arc::new(Unsent::default());
         let end = TaskEnd {
             conn,
             inputs: self.inputs.clone(),
             outbox: to_write,
-            unsent_bytes: Arc::clone(&unsent_bytes),
+            unsent: Arc::clone(&unsent),
             closing: when_closing,
         };
         let task = self.tasks.spawn(task(end));
         let stream = Stream {
             outbox,
-            unsent_bytes,
+            unsent,
             task,
             _closing: closing,
         };
@@ -173,7 +195,7 @@ impl TaskEnd {
             conn,
             inputs,
             outbox,
-            unsent_bytes,
+            unsent,
             closing,
         } = self;
         let given_up = async {
@@ -184,7 +206,7 @@ impl TaskEnd {
         let transfer = async {
             tokio::select! {
                 reason = read(conn, reader, &inputs) => Some(reason),
-                result = write(writer, outbox, &unsent_bytes) => result.err(),
+                result = write(conn, writer, outbox, &unsent, &inputs) => result.err(),
             }
         };
         let reason = tokio::select! {
@@ -231,14 +253,20 @@ async fn read(conn: ConnId, reader: OwnedReadHalf, inputs: &mpsc::Sender<Input>)
 
 /// Writes until the router closes the stream and all is out.
 async fn write(
+    conn: ConnId,
     mut writer: OwnedWriteHalf,
     mut outbox: mpsc::UnboundedReceiver<Vec<u8>>,
-    unsent_bytes: &AtomicUsize,
+    unsent: &Unsent,
+    inputs: &mpsc::Sender<Input>,
 ) -> Result<(), CloseReason> {
     let fault = |error| tcp::close_reason(&error);
     while let Some(bytes) = outbox.recv().await {
         writer.write_all(&bytes).await.map_err(fault)?;
-        unsent_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+        unsent.bytes.fetch_sub(bytes.len(), Ordering::SeqCst);
+        if unsent.is_to_be_told() {
+            // No receiver means that the router has ended.
+            let _ = inputs.send(Input::Drained { conn }).await;
+        }
     }
     writer.shutdown().await.map_err(fault)
 }

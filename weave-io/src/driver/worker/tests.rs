@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use weave_core::{
     EthernetAddress, Fib, Heard, Neighbour, NeighbourIndex, NextHop, Notice, PacketCaps, Receiver,
-    Site, SiteRoute,
+    Remote, Site, SiteRoute,
 };
 use weave_crypto::{ShortId, Suite, TunnelKeys};
 
@@ -165,6 +165,7 @@ impl Pair {
             let shared = Shared {
                 published: Arc::new(Published::new(Arc::new(fib))),
                 notices: Arc::new(NoticeQueue::new()),
+                streams: Arc::new(StreamQueue::new()),
                 stats: Arc::new(SharedStats::new()),
                 inbox: Arc::new(Inbox::new()),
                 macs: Arc::new(MacTable::new(64, now, 1)),
@@ -225,7 +226,7 @@ fn fib(epoch: Instant, number: u8, keys: Arc<TunnelKeys>) -> Fib {
         receivers: HashMap::from([(keys.local_index(), receiver)]),
         neighbours: vec![Neighbour {
             site: SITE,
-            remote: address(other),
+            remote: Remote::Udp(address(other)),
             tag: [other; 6],
             keys: Some(keys),
             heard,

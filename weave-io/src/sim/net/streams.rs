@@ -79,6 +79,8 @@ pub(crate) enum StreamOutput {
         conn: ConnId,
         bytes: Vec<u8>,
     },
+    /// All that was written to it is on its way.
+    Drained { router: RouterId, conn: ConnId },
     /// It is over, or never came to stand.
     Closed {
         router: RouterId,
@@ -93,6 +95,7 @@ impl StreamOutput {
         match self {
             Self::Opened { router, .. }
             | Self::Bytes { router, .. }
+            | Self::Drained { router, .. }
             | Self::Closed { router, .. } => *router,
         }
     }
@@ -153,6 +156,8 @@ struct Flow {
     last_arrival: Duration,
     timeouts: u32,
     timer: bool,
+    /// The router wants to be told when all is in flight.
+    awaits_drained: bool,
     /// The next bytes that arrive have bits flipped.
     flips: bool,
 }
@@ -210,6 +215,22 @@ impl Streams {
         }
         flow.push(context.now, Content::Bytes(bytes));
         self.transmit(context, id, end);
+    }
+
+    /// A router wants to be told when all that it wrote is on its way: at once, unless something was lost, or later.
+    pub(crate) fn await_drained<E: From<StreamEvent>>(
+        &mut self,
+        context: &mut StreamContext<'_, E>,
+        router: RouterId,
+        conn: ConnId,
+    ) {
+        let Some(&(id, end)) = self.by_conn.get(&(router, conn)) else {
+            return;
+        };
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.flows[end].awaits_drained = true;
+            self.tell_drained(context, id, end);
+        }
     }
 
     /// A router closes: what it wrote before still goes out.
@@ -410,6 +431,25 @@ impl Streams {
         }
     }
 
+    fn tell_drained<E: From<StreamEvent>>(
+        &mut self,
+        context: &mut StreamContext<'_, E>,
+        id: StreamId,
+        end: usize,
+    ) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let (flow, End { router, conn, .. }) = (&mut stream.flows[end], &stream.ends[end]);
+        if let Some(conn) = *conn
+            && !flow.timer
+            && std::mem::take(&mut flow.awaits_drained)
+        {
+            let router = *router;
+            context.output.push(StreamOutput::Drained { router, conn });
+        }
+    }
+
     fn start_timer<E: From<StreamEvent>>(
         &mut self,
         context: &mut StreamContext<'_, E>,
@@ -444,6 +484,7 @@ impl Streams {
         flow_state.timer = false;
         let Some(oldest) = flow_state.chunks.front() else {
             flow_state.timeouts = 0;
+            self.tell_drained(context, id, flow);
             return;
         };
         if context.now.saturating_sub(oldest.written) >= USER_TIMEOUT {
@@ -455,6 +496,7 @@ impl Streams {
             chunk.in_flight = false;
         }
         self.transmit(context, id, flow);
+        self.tell_drained(context, id, flow);
     }
 
     fn handle_arrival<E: From<StreamEvent>>(

@@ -279,12 +279,15 @@ impl World {
         }
         self.send_packets(router);
         self.give_frames(router);
+        // All at once: whatever they cause comes behind what later turns wrote already.
+        let mut actions = Vec::new();
         for turn in turns {
             for event in turn.events {
                 self.note(|| format!("{router}: {event}"));
             }
-            self.act(router, turn.actions);
+            actions.extend(turn.actions);
         }
+        self.act(router, actions);
     }
 
     fn schedule_wake(&mut self, router: RouterId, turn: &Turn) {
@@ -444,6 +447,8 @@ impl World {
 
     /// Does what a router wants done. Writes to one stream in a row are one chunk, as one `write` would be.
     pub(super) fn act(&mut self, router: RouterId, actions: Vec<Action>) {
+        // Answered behind all actions: what is written then is sealed behind what these write.
+        let mut awaiting = Vec::new();
         let mut actions = actions.into_iter().peekable();
         while let Some(action) = actions.next() {
             match action {
@@ -495,13 +500,19 @@ impl World {
                 Action::Close { conn } => {
                     self.with_streams(|streams, context| streams.close(context, router, conn))
                 }
-                // The control loop sends them itself.
-                Action::SendPacket { .. } | Action::SendFrame { .. } => {}
+                Action::AwaitDrained { conn } => awaiting.push(conn),
+                // The control loop hands them on itself.
+                Action::SendPacket { .. }
+                | Action::SendFrame { .. }
+                | Action::TakePacket { .. } => {}
                 Action::StoreBootId { boot_id } => self.machines[router.0].boot_id = boot_id,
                 Action::StorePeers { peers } => self.machines[router.0].peers = peers,
                 // Nobody of this world waits for one.
                 Action::Pinged { .. } => {}
             }
+        }
+        for conn in awaiting {
+            self.with_streams(|streams, context| streams.await_drained(context, router, conn));
         }
     }
 
@@ -536,6 +547,7 @@ impl World {
                     .record(self.now, TraceKind::Bytes, router.0, &bytes);
                 (router, Input::Bytes { conn, bytes })
             }
+            StreamOutput::Drained { router, conn } => (router, Input::Drained { conn }),
             StreamOutput::Closed {
                 router,
                 conn,

@@ -196,6 +196,8 @@ impl World {
                     self.violate(Checker::Silence, sentence);
                 }
             }
+            // Strangers do not ask.
+            StreamOutput::Drained { .. } => {}
             StreamOutput::Closed { conn, .. } => {
                 self.strangers.connections.remove(&conn);
             }

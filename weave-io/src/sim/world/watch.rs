@@ -32,7 +32,7 @@ impl World {
             (true, true) => LossyWays::Detours,
             (true, false) => LossyWays::Anywhere,
         };
-        if !is_uniform {
+        if !std::mem::replace(&mut self.was_uniform, is_uniform) || !is_uniform {
             self.links_may_idle();
         }
         self.moves.faulted(self.now);

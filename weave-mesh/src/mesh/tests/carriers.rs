@@ -95,7 +95,7 @@ fn silent_cut_under_traffic_shows_within_450_to_600_ms() {
 fn silent_cut_of_an_idle_link_shows_within_4_s() {
     let mut world = linked();
     world.run_ms(10_000);
-    world.cut_udp(0, 1);
+    world.cut_all(0, 1);
     world.run_ms(4_000);
     assert!(!world.is_published(0, 1) && !world.is_published(1, 0));
     assert!(world.link(0, 1).is_some(), "the stream still stands");
@@ -122,6 +122,7 @@ fn one_way_cut_shows_at_both_ends() {
         }
         world.run_ms(1000);
         world.udp_cuts.insert(cut);
+        world.tcp_cuts.insert(cut);
         world.run_ms(620);
         assert!(
             !world.is_published(0, 1) && !world.is_published(1, 0),

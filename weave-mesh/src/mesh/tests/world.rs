@@ -23,6 +23,8 @@ pub(super) struct World {
     pub(super) udp_cuts: BTreeSet<(usize, usize)>,
     /// Pairs whose streams stall; they die 5 s later.
     pub(super) tcp_cuts: BTreeSet<(usize, usize)>,
+    /// No stream takes more than it has: nobody hears that one is drained.
+    pub(super) is_congested: bool,
     /// Routers behind a NAT that filters by address and port (RFC 4787 section 5): only where they sent to
     /// can send to them.
     pub(super) nats: BTreeSet<usize>,
@@ -88,6 +90,7 @@ impl World {
             drawn: 0,
             udp_cuts: BTreeSet::new(),
             tcp_cuts: BTreeSet::new(),
+            is_congested: false,
             nats: BTreeSet::new(),
             sent_to: BTreeSet::new(),
             wires: BTreeMap::new(),
@@ -479,6 +482,11 @@ impl World {
                             reason,
                         },
                     );
+                }
+            }
+            Action::AwaitDrained { conn } => {
+                if !self.is_congested {
+                    self.nodes[index].mesh.handle_drained(self.now, conn);
                 }
             }
             Action::Probe { remote, bytes, .. } => {

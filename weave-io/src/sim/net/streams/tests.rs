@@ -246,6 +246,7 @@ impl Pair {
                 StreamOutput::Bytes { router, bytes, .. } => {
                     format!("{} got {}", name(router), String::from_utf8(bytes).unwrap())
                 }
+                StreamOutput::Drained { router, .. } => format!("{} drained", name(router)),
                 StreamOutput::Closed { router, reason, .. } => {
                     format!("{} closed: {reason}", name(router))
                 }
