@@ -55,7 +55,7 @@ pub(super) fn ping_trace_and_metrics_tell_the_way_over_a_relay() {
     figure(&format!("{} samples in {:?}", at_a.len(), start.elapsed()));
     let at_b = exposition::read(&scrape(&b));
     assert_eq!(at_a["weave_routes{way=\"relayed\"}"], 1.0);
-    assert_eq!(at_a["weave_links{state=\"usable\"}"], 1.0);
+    assert_eq!(at_a["weave_links{state=\"udp\"}"], 1.0);
     assert!(at_a["weave_frames_total{direction=\"in\"}"] >= 2.0);
     assert_eq!(at_a["weave_packets_relayed_total"], 0.0);
     // The echo of the containers, and those of the routers.
