@@ -35,6 +35,9 @@ pub(super) struct Loops {
     /// Routers that were heard at the port, at any time: of those apart the counters are kept, so that nothing that
     /// was recorded is believed again. As many as there are records.
     heard: BTreeMap<PeerId, Heard>,
+    /// Until the other knows, too, frames go round and addresses are learned where nobody is, damped ones for
+    /// ten seconds: then what is known of the segment is forgotten once more.
+    relearn_at: Option<Instant>,
     /// When a frame of our own last came back.
     returned: Option<Instant>,
     /// Sites of the routers that the newest snapshot takes for joined, sorted, and whether they keep our port shut.
@@ -111,8 +114,12 @@ impl Router {
                 carries: self.peer_id() < frame.peer,
             };
             self.push_event(event);
-            // The sooner the other knows, the less goes round.
-            self.send_loop_frame_soon(now);
+            // The sooner the other knows, the less goes round: it may be the one whose port is to be shut. Once for
+            // each router that joins, so nothing has to bound it.
+            if let Some(next) = &mut self.loops.next {
+                *next = now;
+            }
+            self.loops.relearn_at = Some(now + RELEARN_AFTER);
             self.fib_is_stale = true;
         }
         self.set_loop_timer();
@@ -180,6 +187,12 @@ impl Router {
             .loops
             .next
             .map(|at| if at <= now { now + SEND_INTERVAL } else { at });
+        if self.loops.relearn_at.take_if(|at| *at <= now).is_some() {
+            self.macs.purge(Site::LOCAL);
+            for mate in &self.loops.mates {
+                self.macs.purge(*mate);
+            }
+        }
         let parted: Vec<PeerId> = self
             .loops
             .heard
@@ -288,8 +301,9 @@ impl Router {
             .map(Heard::silent_at)
             .min();
         let next = self.loops.next.filter(|_| !self.stopping);
+        let times = [next, parting, self.loops.relearn_at];
         self.timers
-            .set(Timer::Loops, next.into_iter().chain(parting).min());
+            .set(Timer::Loops, times.into_iter().flatten().min());
     }
 }
 
@@ -301,6 +315,8 @@ fn is_recent(now: Instant, at: Instant) -> bool {
 const SEND_INTERVAL: Duration = Duration::from_secs(1);
 /// Further ones, when something changed, are at least this far apart.
 const SEND_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// By then both routers of a pair have heard of each other, and what went round has come to rest.
+pub(super) const RELEARN_AFTER: Duration = Duration::from_millis(300);
 /// A router not heard for so long is not on the segment any more (design.md section 5).
 const SILENCE: Duration = Duration::from_secs(5);
 /// The same once a port has gone: one of the frames that are due each second must have come, and a little late.

@@ -108,6 +108,26 @@ fn containers_that_talked_before_go_on_when_their_bridges_are_joined() {
 }
 
 #[test]
+fn an_address_that_was_damped_while_frames_went_round_is_learned_anew() {
+    let mut net = three();
+    join(&mut net);
+    while net.nodes[0].fib.mates.is_empty() {
+        net.run(Duration::from_millis(1));
+    }
+    // The other's port is not shut yet: a container of the third router is seen there and here by turns.
+    let (here, there) = (Site::LOCAL, site(&net, 0, 2).unwrap());
+    let moving = mac(9);
+    for site in [there, here].into_iter().cycle().take(20) {
+        net.nodes[0].router.macs().learn(net.now, moving, site);
+    }
+    net.nodes[0].router.macs().learn(net.now, moving, there);
+    assert_eq!(net.nodes[0].router.macs().lookup(moving), Some(here));
+    net.run(crate::router::loops::RELEARN_AFTER + Duration::from_millis(2));
+    net.nodes[0].router.macs().learn(net.now, moving, there);
+    assert_eq!(net.nodes[0].router.macs().lookup(moving), Some(there));
+}
+
+#[test]
 fn all_is_as_before_five_seconds_after_the_wire_went() {
     let mut net = three();
     join(&mut net);
@@ -153,6 +173,27 @@ fn a_port_that_goes_has_silence_believed_sooner() {
         net.run(Duration::from_millis(200));
         assert_eq!(blocked(&net), !is_the_wire, "another port, another end");
     }
+}
+
+#[test]
+fn who_hears_of_a_loop_says_so_at_once() {
+    let mut net = three();
+    net.bridges = Some(Bridges::default());
+    net.run(Duration::from_millis(250));
+    let (small, large) = ends(&net);
+    // Both see a port come up, and only the other's forwards already: what the first to speak says is lost.
+    let now = net.now;
+    let joined = [PortChange::Joined];
+    net.nodes[small].router.handle_port_changes(now, &joined);
+    net.run(Duration::from_millis(2));
+    join(&mut net);
+    let now = net.now;
+    net.nodes[large].router.handle_port_changes(now, &joined);
+    net.run(Duration::from_millis(5));
+    for node in [small, large] {
+        assert_eq!(net.nodes[node].fib.mates.len(), 1, "{}", NAMES[node]);
+    }
+    assert!(net.nodes[large].fib.port_is_blocked);
 }
 
 #[test]
