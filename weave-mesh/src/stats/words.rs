@@ -69,10 +69,6 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("udp_down", "times that the UDP of a link fell silent"),
     (
-        "packets_on_stream",
-        "data packets on a stream, which this release does not carry",
-    ),
-    (
         "late_timeouts",
         "times that this router was late: the machine is busy, or slept",
     ),
@@ -123,6 +119,9 @@ mod tests {
         for (name, _) in stats.refusals().chain(stats.activity()) {
             assert!(MeshStats::meaning(name).is_some(), "give {name} a sentence");
         }
+        // Nor does a sentence outlive its counter.
+        let count = stats.refusals().chain(stats.activity()).count();
+        assert_eq!(count, super::MEANINGS.len());
         assert_eq!(MeshStats::meaning("of_a_later_release"), None);
     }
 }
