@@ -8,6 +8,7 @@
 //! | [`records`] | a signed record |
 //! | [`texts`] | key files, targets and identifiers, as people and files give them |
 //! | [`member`] | what a router that was let in says, message after message, to a whole router |
+//! | [`scenarios`] | the choices that make a scenario of the simulator: routers, NAT boxes, faults |
 //!
 //! Each checks more than "no panic": what parses must come out as it went in, what is not genuine must leave no trace,
 //! and what a router says must be right itself.
@@ -21,6 +22,7 @@ use std::time::Instant;
 
 use weave_core::{Entries, FloodHeader, Note, PacketView};
 use weave_crypto::{Identity, LinkHandshake, LinkLocal, NetworkId, PeerId, ShortId};
+use weave_io::sim::{Scenario, run};
 use weave_mesh::wire::{self, WireError};
 use weave_mesh::{DirectVerifier, PROBE_BYTES, Probe, Record, SEQUENCE_BITS, Target};
 
@@ -175,6 +177,19 @@ pub fn texts(bytes: &[u8]) {
     }
 }
 
+/// Whole routers in the simulator, under faults, with every checker looking on.
+///
+/// # Panics
+/// With the scenario as text, for `weave-io/tests/seeds`, when a checker finds something.
+pub fn scenarios(bytes: &[u8]) {
+    let scenario = Scenario::from_choices(bytes, SCENARIO_ROUTERS_MAX);
+    if let Err(failure) = run(&scenario) {
+        panic!("{failure}");
+    }
+}
+
+/// Most faults show among a few routers, and a run's time grows with the square.
+const SCENARIO_ROUTERS_MAX: usize = 5;
 /// The router under attack.
 static IDENTITY: LazyLock<Arc<Identity>> = LazyLock::new(|| Arc::new(Identity::from_seed([1; 32])));
 /// Its network. No vector, and so no input of a corpus, is of it.

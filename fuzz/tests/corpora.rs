@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
+use weave_io::sim::Dice;
+
 #[test]
 fn packets_corpus_replays() {
     replay("packets", weave_fuzz::packets, 64);
@@ -31,6 +33,12 @@ fn texts_corpus_replays() {
 fn member_corpus_replays() {
     // A handshake each: the inputs alone.
     replay("member", weave_fuzz::member, 0);
+}
+
+#[test]
+fn scenarios_corpus_replays() {
+    // Whole scenarios: the inputs alone.
+    replay("scenarios", weave_fuzz::scenarios, 0);
 }
 
 /// Runs each input, and mutations of its first `near` bytes, so that a decoder that lost a check is noticed without a
@@ -93,6 +101,15 @@ fn write_seeds() {
     ];
     let texts = texts.map(|text| (text.len().to_string(), text.as_bytes().to_vec()));
     write("texts", &texts);
+
+    // Choices by chance.
+    let scenarios = (1..=16).map(|number| {
+        let mut dice = Dice::new(number);
+        let choices = (0..2).flat_map(|_| dice.seed()).collect();
+        (number.to_string(), choices)
+    });
+    let scenarios: Vec<(String, Vec<u8>)> = scenarios.collect();
+    write("scenarios", &scenarios);
 
     // To a member every message by itself, all in a row, and the routed bodies to it and to others.
     let mut members: Vec<(String, Vec<u8>)> = control

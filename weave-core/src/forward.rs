@@ -9,6 +9,7 @@
 //!  port ───> learn, look up, police ───> copy, seal in place ───> net <─── tag, TTL, next hop <─── net
 //!            segment: cut                 (packets of equal size)
 //!            waiting: no tunnel yet
+//!            asking: for what is nowhere
 //!            too_big, pieces: more than the path takes
 //!            egress, not_here                                          flood
 //!  port <─── entries, checksum, ECN <─── open, replay, learn <─── net ───> once each, on to the tree's children
@@ -35,6 +36,7 @@ use crate::{
     Neighbour, Notice, Notices, PacketCaps, PacketMeta, Remote, Site, Streamed,
 };
 
+mod asking;
 mod checksum;
 mod egress;
 mod flood;
@@ -147,6 +149,7 @@ pub struct Forwarder {
 struct Common {
     config: ForwarderConfig,
     stats: ForwardStats,
+    asked: asking::Asked,
     told: not_here::Told,
     oversize: Oversize,
 }
@@ -174,6 +177,7 @@ impl Forwarder {
             common: Common {
                 config,
                 stats: ForwardStats::new(),
+                asked: asking::Asked::default(),
                 told: not_here::Told::default(),
                 oversize: Oversize {
                     told: too_big::Told::new(config.epoch),
@@ -280,6 +284,7 @@ struct Turn<'a, 'o> {
     packets: &'o mut Batch<PacketMeta>,
     frames: &'o mut Batch<FrameMeta>,
     notices: &'o mut Notices,
+    asked: &'o mut asking::Asked,
     streamed: &'o mut Streamed,
     told: &'o mut not_here::Told,
     oversize: &'o mut Oversize,
@@ -325,6 +330,7 @@ impl<'a, 'o> Turn<'a, 'o> {
         let Common {
             config,
             stats,
+            asked,
             told,
             oversize,
         } = common;
@@ -336,6 +342,7 @@ impl<'a, 'o> Turn<'a, 'o> {
             packets: out.packets,
             frames: out.frames,
             notices: out.notices,
+            asked,
             streamed: out.streamed,
             told,
             oversize,

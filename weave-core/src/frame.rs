@@ -23,6 +23,10 @@ impl<'a> FrameView<'a> {
         Some(Self { bytes })
     }
 
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(crate) fn destination(&self) -> EthernetAddress {
         EthernetAddress::from_bytes(&self.bytes[..6])
     }

@@ -14,7 +14,7 @@
 //! Everything else of this EtherType is an ordinary frame, loop frames of other networks included.
 
 use smoltcp::wire::EthernetAddress;
-use weave_crypto::{Identity, NetworkId, PeerId};
+use weave_crypto::{Identity, NetworkId, PeerId, ShortId};
 use weave_mesh::Verifier;
 
 /// What a loop frame says.
@@ -38,7 +38,7 @@ impl LoopFrame {
     pub fn is_from(frame: &[u8], peer: &PeerId) -> bool {
         frame.len() == Self::BYTES
             && frame[..6] == DESTINATION.0
-            && frame[6..12] == source(peer)
+            && frame[6..12] == router_mac(&peer.short_id()).0
             && frame[12..14] == HEADER[..2]
     }
 
@@ -83,7 +83,7 @@ impl LoopFrame {
         let said = self.signed(network);
         [
             &DESTINATION.0[..],
-            &source(&self.peer),
+            &router_mac(&self.peer.short_id()).0,
             &HEADER[..2],
             &said[PREFIX.len()..],
             &self.signature,
@@ -105,9 +105,10 @@ impl LoopFrame {
     }
 }
 
-fn source(peer: &PeerId) -> [u8; 6] {
-    let [first, b, c, d, e, f, ..] = *peer.short_id().as_bytes();
-    [first & !1 | 2, b, c, d, e, f]
+/// The Ethernet address that a router's own frames bear at its port.
+pub(crate) fn router_mac(router: &ShortId) -> EthernetAddress {
+    let [first, b, c, d, e, f, ..] = *router.as_bytes();
+    EthernetAddress([first & !1 | 2, b, c, d, e, f])
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {

@@ -13,6 +13,7 @@ mod history;
 mod keys;
 mod loops;
 mod paths;
+mod refusals;
 mod sites;
 mod snapshot;
 mod status;
@@ -35,6 +36,7 @@ pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
 pub use echo::{Ping, PingError, PingHop};
 pub use find::FindError;
+pub use refusals::control_meaning;
 pub use status::{
     ConnectionStatus, MacStatus, PeerStatus, RouteStatus, SegmentStatus, Status, TargetStatus,
     Verdict,
@@ -296,6 +298,7 @@ impl Router {
                     self.send_loop_frame_soon(now);
                 }
             }
+            Notice::PortFloods => self.send_loop_frame_soon(now),
             Notice::LoopFrame(frame) => self.handle_loop_frame(now, &frame),
             Notice::MacDamped { mac, at, seen } => {
                 let event = Event::MacDamped {
@@ -333,6 +336,7 @@ impl Router {
                     self.macs.forget_at(*mac, Site::LOCAL);
                 }
                 PortChange::Joined => self.send_loop_frame_soon(now),
+                PortChange::Left => self.doubt_segment(now),
             }
         }
         self.drain_mesh(now);

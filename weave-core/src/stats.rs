@@ -134,6 +134,8 @@ pub struct ForwardStats {
     pub not_here_sent: u64,
     /// MAC addresses that other routers said are not theirs, and that were forgotten.
     pub not_here_obeyed: u64,
+    /// Questions for hosts whose MAC address nobody is known to have, on the behalf of those who sent to it.
+    pub asked: u64,
     /// Loop frames of this network at the port, genuine or not.
     pub loop_frames_in: u64,
     /// Frames cut into pieces, once for each way that they took.
@@ -165,6 +167,7 @@ impl ForwardStats {
             macs_damped: 0,
             not_here_sent: 0,
             not_here_obeyed: 0,
+            asked: 0,
             loop_frames_in: 0,
             frames_cut: 0,
             frames_joined: 0,
@@ -259,6 +262,7 @@ impl From<&ForwardStats> for Traffic {
                 ("damped", stats.macs_damped),
                 ("not_here_sent", stats.not_here_sent),
                 ("not_here_obeyed", stats.not_here_obeyed),
+                ("asked", stats.asked),
             ]
             .into_iter()
             .filter(|(_, count)| *count > 0)

@@ -284,9 +284,10 @@ fn words(error: &PcapFailure) -> String {
 const FRAME_BYTES_MAX: usize = 65_535 + 14 + 4;
 /// Frames looked at in one call, those included that cannot be handed on: somebody may send nothing else.
 const LOOKS_MAX: usize = 64;
-/// Memory of the kernel's ring. In immediate mode each frame has a slot of its own, of 128 KiB where the device may
-/// hand up super-frames: 256 slots, which is 3 ms of small frames at 100,000 a second. Without offloads a slot has the
-/// size of the MTU, and there are thousands.
-const RING_BYTES: i32 = 32 << 20;
+/// What libpcap is asked for, bytes. In immediate mode each frame has a slot of its own: 256 of them where the device
+/// may hand up super-frames, which is 2.5 ms of small frames at 100,000 a second; thousands of the MTU's size where it
+/// may not. A super-frame and the kernel's header before it are a little more than 64 KiB and take a block of 128: so
+/// the ring is twice this, 32 MiB, and counts as the process's own memory.
+const RING_BYTES: i32 = 16 << 20;
 /// Fewer frames than fit into the ring in any case. libpcap takes a smaller ring where memory is short.
 const RING_FRAMES_MIN: u32 = 64;

@@ -243,6 +243,39 @@ fn tcp_gets_through_a_path_whose_mtu_shrinks_under_it() {
 }
 
 #[test]
+fn a_container_that_moves_is_found() {
+    for announces in [true, false] {
+        let (mut world, routers, hosts) = line(14, 4);
+        watch_all(&mut world, &hosts);
+        world.run_for(seconds(6));
+        // Nobody pings it but those who learned where it was; the checkers find whom it does not answer in time.
+        for to in [routers[3], routers[1], routers[0]] {
+            world.move_host(hosts[0], to, announces);
+            assert_eq!(world.router_of(hosts[0]), to);
+            let left = Duration::from_millis(if announces { 2_500 } else { 7_500 });
+            world.run_for(left);
+            let took = world.ping(hosts[2], hosts[0]).expect("an answer");
+            assert!(took < ms(100), "{took:?}");
+            world.run_for(seconds(10));
+        }
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_container_moves_away_from_a_router_that_dies() {
+    let (mut world, routers, hosts) = line(15, 3);
+    watch_all(&mut world, &hosts);
+    world.run_for(seconds(6));
+    world.crash(routers[2]);
+    world.move_host(hosts[2], routers[1], true);
+    world.run_for(seconds(3));
+    assert!(world.ping(hosts[0], hosts[2]).is_some());
+    world.run_for(seconds(10));
+    world.assert_clean();
+}
+
+#[test]
 fn containers_on_one_bridge_and_on_others_reach_each_other() {
     let (mut world, routers, hosts) = line(10, 2);
     let more = world.add_host(routers[0], "10.0.0.77/24");

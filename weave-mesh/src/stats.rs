@@ -1,5 +1,7 @@
 //! Counters, one per cause: what was refused, and how much was said.
 
+mod words;
+
 /// Counts since the mesh was made. None is ever reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MeshStats {
@@ -71,6 +73,12 @@ pub struct MeshStats {
 }
 
 impl MeshStats {
+    /// What the counter of this name, one of [`MeshStats::refusals`] or [`MeshStats::activity`], counts: a sentence
+    /// without its full stop.
+    pub fn meaning(name: &str) -> Option<&'static str> {
+        words::meaning(name)
+    }
+
     /// What was refused or went wrong, by names that are stable.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [

@@ -264,3 +264,6 @@ const BODY_BYTES_MAX: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a ping may be waited for.
 const PING_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

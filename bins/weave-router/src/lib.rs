@@ -3,6 +3,8 @@
 #![deny(missing_docs)]
 
 mod control;
+#[cfg(test)]
+mod example;
 mod failure;
 mod frame_log;
 mod log;

@@ -17,7 +17,7 @@ use weave_mesh::MeshConfig;
 use crate::control::{self, Api, VERSION};
 use crate::port::{LocalPort, PortKind};
 use crate::socket::ControlSocket;
-use crate::underlay::{Underlay, local_addresses};
+use crate::underlay::{Underlay, Watch};
 use crate::{Failure, Options, log, metrics, report, words};
 
 /// Runs a router until SIGTERM or SIGINT.
@@ -176,6 +176,7 @@ fn start(
         let station = Station::new(resources.identity.peer_id(), addresses);
         Some(FramePort::with_station(port, station))
     };
+    let watch = Arc::new(Watch::default());
     let own_devices: Vec<String> = kind.devices().into_iter().map(str::to_owned).collect();
     weave_io::start(RunConfig {
         router: Config {
@@ -202,10 +203,13 @@ fn start(
         port,
         bridge: kind.bridge_port(),
         state: Some(state),
-        local_addresses: Box::new(move || local_addresses(&own_devices)),
+        local_addresses: {
+            let watch = Arc::clone(&watch);
+            Box::new(move || watch.local_addresses(&own_devices))
+        },
         underlay_mtu: {
-            let underlay = underlay.clone();
-            Box::new(move || underlay.look_again())
+            let device = underlay.device.clone();
+            Box::new(move || watch.mtu_bytes(device.as_deref()?))
         },
     })
     .map_err(|error| start_failure(options, &error))

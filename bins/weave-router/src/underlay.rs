@@ -1,6 +1,7 @@
 //! The network that carries the mesh: its MTU, and this host's addresses on it.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use weave_io::HostAddresses;
 use weave_io::host::{Error, InterfaceAddress, Netlink};
@@ -64,13 +65,6 @@ impl Underlay {
         }
     }
 
-    /// The device's MTU as it is now; none when the device is gone or unknown.
-    pub(crate) fn look_again(&self) -> Option<u16> {
-        let device = self.device.as_deref()?;
-        let link = Netlink::open().ok()?.link(device).ok()?;
-        Some(u16::try_from(link.mtu_bytes).unwrap_or(u16::MAX))
-    }
-
     /// The MTU that containers get unless told otherwise: the underlay's less the worst overhead, but what IPv6
     /// asks for at least.
     pub(crate) fn container_mtu_bytes(&self) -> u16 {
@@ -80,30 +74,55 @@ impl Underlay {
     }
 }
 
-/// Addresses of this host that a peer may dial: not those of `own_devices`, which are on the overlay and make its
-/// subnets known, nor those of a container engine's bridges.
-pub(crate) fn local_addresses(own_devices: &[String]) -> HostAddresses {
-    let addresses = Netlink::open().and_then(|netlink| netlink.addresses());
-    match addresses {
-        Ok(addresses) => HostAddresses {
-            underlay: addresses
-                .iter()
-                .filter(|address| is_underlay(address, own_devices))
-                .map(|address| address.cidr.address())
-                .collect(),
-            overlay_subnets: addresses
-                .iter()
-                .filter(|address| own_devices.contains(&address.device) && !address.link_local)
-                .map(|address| Subnet {
-                    address: address.cidr.address(),
-                    prefix_bits: address.cidr.prefix_len(),
-                })
-                .collect(),
-        },
-        Err(error) => {
-            tracing::debug!("cannot list this host's addresses: {error}");
-            HostAddresses::default()
+/// Looks at the host every few seconds, by one handle that is kept: each has a thread and a socket of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    netlink: Mutex<Option<Netlink>>,
+}
+
+impl Watch {
+    /// The device's MTU as it is now; none when it is gone.
+    pub(crate) fn mtu_bytes(&self, device: &str) -> Option<u16> {
+        let link = self.ask(|netlink| netlink.find_link(device)).ok()??;
+        Some(u16::try_from(link.mtu_bytes).unwrap_or(u16::MAX))
+    }
+
+    /// Addresses of this host that a peer may dial: not those of `own_devices`, which are on the overlay and make its
+    /// subnets known, nor those of a container engine's bridges.
+    pub(crate) fn local_addresses(&self, own_devices: &[String]) -> HostAddresses {
+        match self.ask(Netlink::addresses) {
+            Ok(addresses) => HostAddresses {
+                underlay: addresses
+                    .iter()
+                    .filter(|address| is_underlay(address, own_devices))
+                    .map(|address| address.cidr.address())
+                    .collect(),
+                overlay_subnets: addresses
+                    .iter()
+                    .filter(|address| own_devices.contains(&address.device) && !address.link_local)
+                    .map(|address| Subnet {
+                        address: address.cidr.address(),
+                        prefix_bits: address.cidr.prefix_len(),
+                    })
+                    .collect(),
+            },
+            Err(error) => {
+                tracing::debug!("cannot list this host's addresses: {error}");
+                HostAddresses::default()
+            }
         }
+    }
+
+    /// Opens the handle when there is none; after a failure the next question opens another.
+    fn ask<T>(&self, question: impl FnOnce(&Netlink) -> Result<T, Error>) -> Result<T, Error> {
+        let mut kept = self.netlink.lock().unwrap_or_else(PoisonError::into_inner);
+        let netlink = match kept.take() {
+            Some(netlink) => netlink,
+            None => Netlink::open()?,
+        };
+        let answer = question(&netlink)?;
+        *kept = Some(netlink);
+        Ok(answer)
     }
 }
 

@@ -141,6 +141,7 @@ Examples:
   weave connect 192.0.2.7       meet one more host
   weave report > report.json    everything, for somebody who helps
   weave demo                    see it work, without a second machine
+  source <(weave completion bash)
 
 Colours are left out where NO_COLOR is set or stdout is no terminal.";
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use smoltcp::wire::IpProtocol;
 use weave_mesh::PATH_MTU_BYTES_BASE;
 
+use super::asking::Question;
 use super::loops::{self, LoopPolice};
 use super::police::Police;
 use super::run::PushError;
@@ -31,6 +32,8 @@ const LOCAL_SILENT_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
     begun: Option<(Goal, Job)>,
+    /// What is to be asked once the front frame is done.
+    asking: Option<(Question, Goal, Job)>,
 }
 
 /// Where a frame goes.
@@ -82,7 +85,18 @@ pub(super) fn handle(
     loop_police: &mut LoopPolice,
     rx: &mut Batch<FrameMeta>,
 ) -> Progress {
-    while let Some((buffer, meta)) = rx.front_mut() {
+    loop {
+        if let Some((question, goal, job)) = &mut cursor.asking
+            && cursor.begun.is_none()
+        {
+            if send(turn, goal, question.bytes(), job) == Sent::Full {
+                return Progress::OutputFull;
+            }
+            cursor.asking = None;
+        }
+        let Some((buffer, meta)) = rx.front_mut() else {
+            return Progress::Done;
+        };
         let frame = buffer.bytes_mut();
         if cursor.begun.is_none() {
             turn.stats.frames_in += 1;
@@ -92,20 +106,18 @@ pub(super) fn handle(
                 continue;
             }
             match begin(turn, police, frame, &meta.offload) {
-                Ok(begun) => cursor.begun = Some(begun),
+                Ok(begun) => {
+                    if matches!(begun.0, Goal::Flood { .. }) {
+                        loops::note_flood(turn, loop_police);
+                        cursor.asking = ask(turn, police, frame);
+                    }
+                    cursor.begun = Some(begun);
+                }
                 Err(reason) => turn.count_drop(reason),
             }
         }
         if let Some((goal, job)) = &mut cursor.begun {
-            let sent = match goal {
-                Goal::Unicast(site) => send_unicast(turn, *site, frame, job),
-                Goal::Flood {
-                    sequence,
-                    target,
-                    packet_bytes_max,
-                } => send_flood(turn, *sequence, target, *packet_bytes_max, frame, job),
-            };
-            match (sent, *goal) {
+            match (send(turn, goal, frame, job), *goal) {
                 (Sent::Full, _) => return Progress::OutputFull,
                 (Sent::NoTunnel, Goal::Unicast(site)) => waiting.add(turn, site, *job, frame),
                 (Sent::NoTunnel | Sent::Done, _) => {}
@@ -114,7 +126,46 @@ pub(super) fn handle(
         cursor.begun = None;
         rx.pop();
     }
-    Progress::Done
+}
+
+/// Puts a frame into packets, from where its job stands on.
+fn send(turn: &mut Turn<'_, '_>, goal: &mut Goal, frame: &[u8], job: &mut Job) -> Sent {
+    match goal {
+        Goal::Unicast(site) => send_unicast(turn, *site, frame, job),
+        Goal::Flood {
+            sequence,
+            target,
+            packet_bytes_max,
+        } => send_flood(turn, *sequence, target, *packet_bytes_max, frame, job),
+    }
+}
+
+/// The question to be asked beside a frame that is flooded, if it is one for nobody known. Our own port, where whom it
+/// is for may have come to, gets it at once, as far as its batch has room.
+fn ask(
+    turn: &mut Turn<'_, '_>,
+    police: &mut Police,
+    frame: &[u8],
+) -> Option<(Question, Goal, Job)> {
+    let view = FrameView::new_checked(frame)?;
+    if !view.destination().is_unicast() {
+        return None;
+    }
+    let mut question = turn.asked.question(turn.now, view)?;
+    if !police.allow(turn.now, true) {
+        turn.count_drop(DropReason::FloodPoliced);
+        return None;
+    }
+    let job = Job::new(question.bytes_mut(), &Offload::default()).ok()?;
+    let goal = flood(turn, question.bytes(), &job).ok()?;
+    if turn.config.has_port
+        && let Some(buffer) = turn.frames.free()
+        && buffer.append(question.sent_by_router(turn.view.fib.local).bytes())
+    {
+        turn.frames.commit(FrameMeta::default());
+    }
+    turn.stats.asked += 1;
+    Some((question, goal, job))
 }
 
 /// Puts a frame into packets for a remote site.
@@ -287,6 +338,12 @@ fn begin(
     if !police.allow(turn.now, discovery) {
         return Err(DropReason::FloodPoliced);
     }
+    Ok((flood(turn, frame, &job)?, job))
+}
+
+/// The goal of a frame that everybody gets, with numbers of its own.
+fn flood(turn: &mut Turn<'_, '_>, frame: &[u8], job: &Job) -> Result<Goal, DropReason> {
+    let fib = turn.view.fib;
     turn.stats.floods_started += 1;
     // A flood is one packet, so each segment is a flood of its own, and each piece of it.
     let packet_bytes_max = fib.flood_packet_bytes_max;
@@ -295,14 +352,11 @@ fn begin(
         pieces::count(job.frame_bytes(frame, 0), entry_bytes_max).ok_or(DropReason::TooBig)?;
     let packets = (job.segments() * pieces) as u64;
     let sequence = fib.flood_sequence.fetch_add(packets, Ordering::Relaxed);
-    Ok((
-        Goal::Flood {
-            sequence,
-            target: 0,
-            packet_bytes_max,
-        },
-        job,
-    ))
+    Ok(Goal::Flood {
+        sequence,
+        target: 0,
+        packet_bytes_max,
+    })
 }
 
 /// Puts a frame into packets for each child of our own tree, beginning with number `target`.

@@ -2,9 +2,10 @@
 //!
 //! Each piece is an entry with a header of its own (id, index, count) in a packet of its own. Relays, and the hops
 //! of a flood, carry pieces like any packet; only the edges know of them. Assembly is bounded in frames, bytes and
-//! time, for any member may send pieces whose others never come.
+//! time, for any member may send pieces whose others never come; and what a piece costs does not depend on how many
+//! frames are half-built.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use weave_crypto::ShortId;
@@ -46,7 +47,7 @@ pub(super) fn range(frame_bytes: usize, count: usize, index: usize) -> std::ops:
 }
 
 /// Whose pieces these are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     /// Unicast from this site's tunnel.
     Unicast(Site),
@@ -73,19 +74,27 @@ pub(super) struct Whole {
     pub(super) ecn: Ecn,
 }
 
-/// The receiving side: frames of which pieces are missing, oldest first.
+/// The receiving side: frames of which pieces are missing.
+///
+/// Both maps keep their nodes while they are small, so a piece costs no allocation but that of a buffer that grows.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
-    frames: VecDeque<HalfBuilt>,
+    frames: BTreeMap<Key, HalfBuilt>,
+    /// The same frames from the oldest on.
+    by_age: BTreeMap<u64, Key>,
+    next_age: u64,
     bytes: usize,
     /// Buffers of frames that are done, kept for the next.
     spare: Vec<Vec<u8>>,
 }
 
+/// A frame in pieces: whose it is, and the id that its pieces have.
+type Key = (Source, u16);
+
 #[derive(Debug)]
 struct HalfBuilt {
-    source: Source,
-    id: u16,
+    /// Grows from frame to frame.
+    age: u64,
     count: u8,
     checksum: Option<EntryChecksum>,
     ecn: Ecn,
@@ -106,32 +115,14 @@ impl Assembly {
         frame_bytes_max: usize,
         stats: &mut ForwardStats,
     ) -> Option<Whole> {
-        self.expire(now, arrival, stats);
         let Arrival { source, piece, .. } = *arrival;
-        let at = self
-            .frames
-            .iter()
-            .position(|frame| frame.source == source && frame.id == piece.id);
-        let at = match at {
-            Some(at) => at,
-            None => {
-                self.make_room(source, arrival.bytes.len(), stats);
-                let mut bytes = self.spare.pop().unwrap_or_default();
-                bytes.clear();
-                self.frames.push_back(HalfBuilt {
-                    source,
-                    id: piece.id,
-                    count: piece.count,
-                    checksum: arrival.checksum,
-                    ecn: arrival.ecn,
-                    since: now,
-                    bytes,
-                    places: [None; PIECES_MAX as usize],
-                });
-                self.frames.len() - 1
-            }
-        };
-        let frame = &mut self.frames[at];
+        let key = (source, piece.id);
+        self.expire(now, key, stats);
+        if !self.frames.contains_key(&key) {
+            self.make_room(source, arrival.bytes.len(), stats);
+            self.begin(now, key, arrival);
+        }
+        let frame = self.frames.get_mut(&key)?;
         let place = &mut frame.places[usize::from(piece.index) % usize::from(PIECES_MAX)];
         if place.is_some()
             || frame.count != piece.count
@@ -140,7 +131,7 @@ impl Assembly {
         {
             // RFC 5722 section 4 does so with fragments that overlap: nothing of such a frame can be believed.
             stats.count_drop(DropReason::PieceRefused);
-            self.remove(at);
+            self.remove(key);
             return None;
         }
         let start = frame.bytes.len();
@@ -153,7 +144,25 @@ impl Assembly {
         let is_whole = frame.places[..usize::from(frame.count)]
             .iter()
             .all(Option::is_some);
-        if is_whole { self.finish(at) } else { None }
+        if is_whole { self.finish(key) } else { None }
+    }
+
+    fn begin(&mut self, now: Instant, key: Key, arrival: &Arrival<'_>) {
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        let age = self.next_age;
+        self.next_age += 1;
+        self.by_age.insert(age, key);
+        let frame = HalfBuilt {
+            age,
+            count: arrival.piece.count,
+            checksum: arrival.checksum,
+            ecn: arrival.ecn,
+            since: now,
+            bytes,
+            places: [None; PIECES_MAX as usize],
+        };
+        self.frames.insert(key, frame);
     }
 
     /// Takes a frame's buffer back.
@@ -163,9 +172,8 @@ impl Assembly {
         }
     }
 
-    fn finish(&mut self, at: usize) -> Option<Whole> {
-        let frame = self.frames.remove(at)?;
-        self.bytes -= frame.bytes.len();
+    fn finish(&mut self, key: Key) -> Option<Whole> {
+        let frame = self.take_out(key)?;
         let places = &frame.places[..usize::from(frame.count)];
         let bytes = if places.is_sorted() {
             frame.bytes
@@ -185,45 +193,76 @@ impl Assembly {
         })
     }
 
-    fn remove(&mut self, at: usize) {
-        if let Some(frame) = self.frames.remove(at) {
-            self.bytes -= frame.bytes.len();
+    /// Takes a frame out of both maps and out of the count of bytes.
+    fn take_out(&mut self, key: Key) -> Option<HalfBuilt> {
+        let frame = self.frames.remove(&key)?;
+        self.by_age.remove(&frame.age);
+        self.bytes -= frame.bytes.len();
+        Some(frame)
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(frame) = self.take_out(key) {
             self.recycle(frame.bytes);
         }
     }
 
+    fn oldest(&self) -> Option<Key> {
+        self.by_age.first_key_value().map(|(_, key)| *key)
+    }
+
     /// Drops frames that waited too long, and those of the same source so far behind that the id comes round.
-    fn expire(&mut self, now: Instant, arrival: &Arrival<'_>, stats: &mut ForwardStats) {
-        while let Some(oldest) = self.frames.front()
-            && now.saturating_duration_since(oldest.since) > TIME_MAX
+    fn expire(&mut self, now: Instant, (source, id): Key, stats: &mut ForwardStats) {
+        while let Some(key) = self.oldest()
+            && self
+                .frames
+                .get(&key)
+                .is_none_or(|oldest| now.saturating_duration_since(oldest.since) > TIME_MAX)
         {
             stats.count_drop(DropReason::PieceMissing);
-            self.remove(0);
+            self.remove(key);
         }
-        let is_behind = |frame: &HalfBuilt| {
-            let behind = arrival.piece.id.wrapping_sub(frame.id);
-            frame.source == arrival.source && (IDS_BEHIND_MAX..0x8000).contains(&behind)
-        };
-        while let Some(at) = self.frames.iter().position(is_behind) {
+        while let Some(key) = self.behind(source, id) {
             stats.count_drop(DropReason::PieceMissing);
-            self.remove(at);
+            self.remove(key);
+        }
+    }
+
+    /// A frame of the source from [`IDS_BEHIND_MAX`] to half of all ids behind this one: an interval on a circle, and
+    /// so one or two in the map.
+    fn behind(&self, source: Source, id: u16) -> Option<Key> {
+        let (first, last) = (id.wrapping_sub(0x7fff), id.wrapping_sub(IDS_BEHIND_MAX));
+        let within = |first: u16, last: u16| {
+            let mut keys = self.frames.range((source, first)..=(source, last));
+            keys.next().map(|(key, _)| *key)
+        };
+        if first <= last {
+            within(first, last)
+        } else {
+            within(first, u16::MAX).or_else(|| within(0, last))
         }
     }
 
     /// Makes room for one more frame of `source`: its own oldest goes first, else the oldest of all.
     fn make_room(&mut self, source: Source, bytes: usize, stats: &mut ForwardStats) {
-        let own = |frame: &&HalfBuilt| frame.source == source;
-        if self.frames.iter().filter(own).count() >= SOURCE_FRAMES_MAX
-            && let Some(at) = self.frames.iter().position(|frame| frame.source == source)
-        {
+        let own = self.frames.range((source, 0)..=(source, u16::MAX));
+        // At most `SOURCE_FRAMES_MAX` of them.
+        let (count, oldest) = own.fold((0, None), |(count, oldest), (key, frame)| {
+            let this = (frame.age, *key);
+            (
+                count + 1,
+                Some(oldest.map_or(this, |oldest| this.min(oldest))),
+            )
+        });
+        if let Some((_, key)) = oldest.filter(|_| count >= SOURCE_FRAMES_MAX) {
             stats.count_drop(DropReason::PieceCrowded);
-            self.remove(at);
+            self.remove(key);
         }
-        while self.frames.len() >= FRAMES_MAX
-            || (self.bytes + bytes > BYTES_MAX && !self.frames.is_empty())
+        while let Some(key) = self.oldest()
+            && (self.frames.len() >= FRAMES_MAX || self.bytes + bytes > BYTES_MAX)
         {
             stats.count_drop(DropReason::PieceCrowded);
-            self.remove(0);
+            self.remove(key);
         }
     }
 }

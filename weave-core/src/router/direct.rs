@@ -351,12 +351,17 @@ impl Router {
 
     /// What there is to say of a direct path to a router that is no neighbour.
     pub(super) fn direct_words(&self, now: Instant, peer: &PeerId) -> Option<String> {
-        // What was begun before the link came up is no news any more.
-        if self.mesh.link(peer).is_some() {
+        let path = self.mesh.direct_path(peer);
+        if !self.config.mesh.discovery && path.is_none() && self.mesh.link(peer).is_none() {
+            return Some(
+                "no direct path is looked for: only peers named are connected to".to_owned(),
+            );
+        }
+        let meeting = self.meetings.by_peer.get(peer)?;
+        // What was begun before a link came up is no news any more.
+        if self.mesh.link(peer).is_some() && !matches!(meeting.stage, Stage::Standing { .. }) {
             return None;
         }
-        let path = self.mesh.direct_path(peer);
-        let meeting = self.meetings.by_peer.get(peer)?;
         let in_s = |at: Instant| at.saturating_duration_since(now).as_secs_f64().ceil();
         let failed = || {
             format!(

@@ -260,7 +260,11 @@ impl Router {
                     peer_id: origin.to_string(),
                     version: record.version.clone(),
                     reachable,
-                    unreachable_reason: (!reachable).then(|| self.why_not_direct(now, &origin)),
+                    unreachable_reason: (!reachable).then(|| {
+                        let direct = self.why_not_direct(now, &origin);
+                        let over = self.why_not_over_others(&record.display_name(&origin));
+                        format!("{direct}; {over}")
+                    }),
                     addresses: record
                         .addresses
                         .iter()

@@ -365,22 +365,23 @@ impl Router {
 
     fn why_no_path(&self, now: Instant, to: &PeerId) -> Vec<String> {
         let name = self.peer_name(to);
-        let mut why = vec![format!("no path leads to {name}")];
-        why.push(self.why_not_direct(now, to));
-        let own = self.peer_id();
-        let reached: Vec<usize> = self.tree.reached().map(|(number, _)| number).collect();
-        let others = reached
-            .iter()
-            .filter(|number| self.topology.routers().get(**number) != Some(&own))
-            .count();
-        why.push(match others {
+        vec![
+            format!("no path leads to {name}"),
+            self.why_not_direct(now, to),
+            self.why_not_over_others(&name),
+        ]
+    }
+
+    /// Why frames for a router that is out of reach do not go over others.
+    pub(super) fn why_not_over_others(&self, name: &str) -> String {
+        // This router itself is the root of its tree.
+        match self.tree.reached().count().saturating_sub(1) {
             0 => "this router reaches nobody: see its targets in `weave status`".to_owned(),
             1 => format!("the one router that is reached reports no link to {name}"),
             others => {
                 format!("none of the {others} routers that are reached reports a link to {name}")
             }
-        });
-        why
+        }
     }
 }
 

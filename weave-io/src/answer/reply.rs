@@ -9,7 +9,7 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv6Packet, Ipv6Repr,
-    NdiscNeighborFlags, NdiscRepr,
+    NdiscNeighborFlags, NdiscRepr, checksum,
 };
 use weave_core::{Buffer, Offload, PartialChecksum};
 
@@ -300,13 +300,13 @@ fn echo(message: &mut [u8], (request, reply): (u8, u8), checksum_open: bool) -> 
     message[0] = reply;
     let sum = if checksum_open {
         // The pseudo-header's sum, if any, stands in the field. It is the same with the addresses swapped.
-        sum(message)
+        checksum::data(message)
     } else {
         // RFC 1624 section 3: HC' = ~(~HC + ~m + m').
         let field = u16::from_be_bytes([message[2], message[3]]);
         let old = u16::from_be_bytes([request, 0]);
         let new = u16::from_be_bytes([reply, 0]);
-        fold(u32::from(!field) + u32::from(!old) + u32::from(new))
+        checksum::combine(&[!field, !old, new])
     };
     message[2..4].copy_from_slice(&(!sum).to_be_bytes());
     Some(())
@@ -351,23 +351,6 @@ fn is_one_host_v4(address: Ipv4Addr) -> bool {
 
 fn is_one_host_v6(address: Ipv6Addr) -> bool {
     !(address.is_unspecified() || address.is_multicast() || address.is_loopback())
-}
-
-/// The Internet checksum's sum, not inverted (RFC 1071). No message has more than 2^15 words.
-fn sum(bytes: &[u8]) -> u16 {
-    let pairs = bytes.chunks(2);
-    fold(
-        pairs
-            .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)))
-            .sum(),
-    )
-}
-
-fn fold(mut sum: u32) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
 }
 
 /// Type of request and reply (RFC 792).

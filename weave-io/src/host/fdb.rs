@@ -5,6 +5,11 @@
 //! AF_BRIDGE) and of devices (RTNLGRP_LINK) in one namespace. Where notices were lost, for they come faster than
 //! anybody reads when a container makes addresses up, everything is listed anew.
 //!
+//! The bridge's own memory can be wrong, too: a station that it knows behind the router's port may come to one of the
+//! others and say nothing, and frames for it that come from the router would be dropped, for a bridge sends none back.
+//! So when a port joins, the bridge is made to forget what it learned at the router's port, as a change of topology
+//! has any bridge do (IEEE 802.1D section 17.11); the next frame from there teaches it anew.
+//!
 //! An entry that only ages out of the bridge's table says nothing: the station is silent, not gone. Gone are the
 //! stations of a port that was removed, switched off, or lost its carrier.
 
@@ -18,13 +23,13 @@ use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::sys::{
     AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
 };
+use rtnetlink::{LinkBridgePort, MulticastGroup};
 use tokio::time::Instant;
 use weave_core::PortChange;
 
@@ -36,6 +41,8 @@ use super::link::check_device_name;
 /// Watches one bridge, in the namespace of the thread that opened it.
 pub struct FdbWatch {
     socket: TokioSocket,
+    /// The router's port.
+    own: u32,
     buffer: Vec<u8>,
     tracker: Tracker,
     /// What is being listed.
@@ -66,11 +73,13 @@ impl FdbWatch {
                 device: device.to_owned(),
             })
         };
-        let tracker = Tracker::new(index(bridge)?, index(own)?);
+        let own_index = index(own)?;
+        let tracker = Tracker::new(index(bridge)?, own_index);
         let socket = open_socket().map_err(refused("watch the forwarding database of", bridge))?;
         let now = Instant::now();
         Ok(Self {
             socket,
+            own: own_index,
             buffer: Vec::with_capacity(DATAGRAM_BYTES_MAX),
             tracker,
             listing: None,
@@ -113,6 +122,9 @@ impl FdbWatch {
                 Err(error) => return Err(error),
             }
         }
+        if changes.contains(&PortChange::Joined) {
+            self.flush_own_port().await?;
+        }
         Ok(changes)
     }
 
@@ -132,8 +144,10 @@ impl FdbWatch {
             }
             // What does not parse is of a kind that the crate does not know: nothing of ours.
             if let Ok(message) = NetlinkMessage::deserialize(&rest[..length]) {
+                let is_of_listing = message.header.sequence_number == self.sequence;
                 let payload = message.payload;
-                ended |= matches!(payload, NetlinkPayload::Done(_) | NetlinkPayload::Error(_));
+                ended |= is_of_listing
+                    && matches!(payload, NetlinkPayload::Done(_) | NetlinkPayload::Error(_));
                 if let NetlinkPayload::InnerMessage(message) = payload {
                     self.tracker.handle(&message, changes);
                 }
@@ -163,15 +177,34 @@ impl FdbWatch {
                 RouteNetlinkMessage::GetNeighbour(message)
             }
         };
+        // 0 is for requests whose answers nobody waits for.
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+        self.listing = Some(listing);
+        let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        self.request(message, flags, self.sequence).await
+    }
+
+    /// Has the bridge forget the stations that it learned at the router's port. Should the kernel refuse, they are
+    /// forgotten when they have been silent for long enough: nothing to stop for.
+    async fn flush_own_port(&mut self) -> io::Result<()> {
+        let message = LinkBridgePort::new(self.own).fdb_flush().build();
+        let message = RouteNetlinkMessage::NewLink(message);
+        self.request(message, NLM_F_REQUEST, 0).await
+    }
+
+    async fn request(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        sequence: u32,
+    ) -> io::Result<()> {
         let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        self.sequence = self.sequence.wrapping_add(1);
-        header.sequence_number = self.sequence;
+        header.flags = flags;
+        header.sequence_number = sequence;
         let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
-        self.listing = Some(listing);
         self.socket.send(&bytes).await.map(drop)
     }
 }

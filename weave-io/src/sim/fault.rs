@@ -118,8 +118,13 @@ pub enum Fault {
     /// `flip-stream A B`: on each TCP stream between them, the next bytes of either direction arrive with some bits
     /// flipped.
     FlipStream(RouterId, RouterId),
-    /// `mtu A B BYTES`: of UDP payload.
+    /// `mtu A B BYTES`: of UDP payload. Larger datagrams vanish, and nobody is told.
     Mtu(RouterId, RouterId, usize),
+    /// `move A B`: a container at A is at B from now on, with the same addresses, and announces itself. With none at A
+    /// nothing happens.
+    Move(RouterId, RouterId),
+    /// `move-silently A B`: the same, but it says nothing for some seconds, unless it is spoken to.
+    MoveSilently(RouterId, RouterId),
     /// `hostile A COUNT`: so many random, mutated and replayed datagrams come to A's socket within a second, from
     /// spoofed addresses of others, from strangers' and from impossible ones.
     Hostile(RouterId, u16),
@@ -152,6 +157,8 @@ impl Fault {
             | Self::Duplicate(a, b, _)
             | Self::Corrupt(a, b, _)
             | Self::FlipStream(a, b)
+            | Self::Move(a, b)
+            | Self::MoveSilently(a, b)
             | Self::Mtu(a, b, _) => Some(*a.max(b)),
         }
     }
@@ -182,6 +189,8 @@ impl fmt::Display for Fault {
             Self::FlipStream(a, b) => write!(f, "flip-stream {a} {b}"),
             Self::Hostile(router, count) => write!(f, "hostile {router} {count}"),
             Self::Strangers(router, count) => write!(f, "strangers {router} {count}"),
+            Self::Move(from, to) => write!(f, "move {from} {to}"),
+            Self::MoveSilently(from, to) => write!(f, "move-silently {from} {to}"),
             Self::Mtu(a, b, bytes) => write!(f, "mtu {a} {b} {bytes}"),
         }
     }
@@ -262,6 +271,8 @@ impl FromStr for Fault {
             ("flip-stream", &[a, b]) => Self::FlipStream(router(a), router(b)),
             ("hostile", &[a, n]) => Self::Hostile(router(a), count(n)?),
             ("strangers", &[a, n]) => Self::Strangers(router(a), count(n)?),
+            ("move", &[from, to]) => Self::Move(router(from), router(to)),
+            ("move-silently", &[from, to]) => Self::MoveSilently(router(from), router(to)),
             ("mtu", &[a, b, bytes]) => Self::Mtu(router(a), router(b), bytes as usize),
             _ => return Err(error("unknown word, or a wrong count of numbers")),
         };
@@ -293,6 +304,8 @@ mod tests {
             "reorder 0 1 50",
             "duplicate 0 1 50",
             "mtu 0 1 1300",
+            "move 1 0",
+            "move-silently 0 2",
             "corrupt 0 1 20",
             "flip-stream 0 1",
             "hostile 3 1000",

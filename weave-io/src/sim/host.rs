@@ -17,7 +17,8 @@ use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::socket::{icmp, tcp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr, Ipv4Packet,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    EthernetRepr, Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr, Ipv4Packet,
 };
 
 pub(crate) use beacon::Beacon;
@@ -181,6 +182,27 @@ impl Host {
         self.device
             .sent
             .push_back(beacon.emit((self.mac, self.address), to));
+    }
+
+    /// Says where it is, by a gratuitous ARP request (RFC 5944 section 4.6).
+    pub(crate) fn announce(&mut self) {
+        let ethernet = EthernetRepr {
+            src_addr: self.mac,
+            dst_addr: EthernetAddress::BROADCAST,
+            ethertype: EthernetProtocol::Arp,
+        };
+        let arp = ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Request,
+            source_hardware_addr: self.mac,
+            source_protocol_addr: self.address,
+            target_hardware_addr: EthernetAddress([0; 6]),
+            target_protocol_addr: self.address,
+        };
+        let mut bytes = vec![0; ethernet.buffer_len() + arp.buffer_len()];
+        let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
+        ethernet.emit(&mut frame);
+        arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+        self.device.sent.push_back(bytes);
     }
 
     /// Lets smoltcp and the transfers work; frames to send stand in [`Host::take_frame`] then.

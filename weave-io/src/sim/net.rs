@@ -254,6 +254,8 @@ impl Net {
             | Fault::Restart(_)
             | Fault::NatRebind(_)
             | Fault::FlipStream(..)
+            | Fault::Move(..)
+            | Fault::MoveSilently(..)
             | Fault::Hostile(..)
             | Fault::Strangers(..) => {}
         }

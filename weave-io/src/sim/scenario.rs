@@ -1,5 +1,6 @@
 //! A run as data: routers, who knows whom, and steps with faults.
 
+mod choices;
 mod generate;
 mod shrink;
 mod text;

@@ -1,6 +1,7 @@
 //! The world: routers, network and containers, and the loop that moves time from event to event.
 
 mod events;
+mod moves;
 mod strangers;
 mod watch;
 
@@ -25,6 +26,7 @@ use super::trace::{Trace, TraceKind};
 use super::verifier::CachingVerifier;
 use super::{RouterId, base_instant};
 use crate::Input;
+use moves::Moves;
 use strangers::Strangers;
 
 /// A way that takes smaller datagrams only (design.md section 4: the path MTU search begins here) is none.
@@ -53,6 +55,7 @@ pub struct World {
     machines: Vec<Machine>,
     hosts: Vec<Attached>,
     beacons: Vec<BeaconPair>,
+    moves: Moves,
     strangers: Strangers,
     verifier: Arc<CachingVerifier>,
     trace: Trace,
@@ -63,7 +66,7 @@ pub struct World {
     is_watching: bool,
     /// What routers added from now on are told of `--conn-limit`.
     conn_limit: usize,
-    /// Until when routes may be longer than the graph's shortest.
+    /// Until when routes may be longer than the graph's shortest, and links idle.
     detours_until: Option<Duration>,
     /// Every way was equally long when that was last looked at.
     was_uniform: bool,
@@ -169,6 +172,7 @@ impl World {
             machines: Vec::new(),
             hosts: Vec::new(),
             beacons: Vec::new(),
+            moves: Moves::default(),
             strangers,
             verifier: Arc::new(CachingVerifier::default()),
             trace: Trace::new(),
@@ -368,6 +372,15 @@ impl World {
                 self.attack_datagrams(*router, *count);
                 return;
             }
+            // The network is as it was: the others' beacons have no excuse.
+            Fault::Move(from, to) => {
+                self.move_from(*from, *to, true);
+                return;
+            }
+            Fault::MoveSilently(from, to) => {
+                self.move_from(*from, *to, false);
+                return;
+            }
             Fault::Strangers(router, count) => {
                 self.attack_streams(*router, *count);
                 return;
@@ -379,8 +392,9 @@ impl World {
             | Fault::Partition(_)
             | Fault::Loss(..)
             | Fault::Bursts(..)
-            | Fault::Corrupt(..)
-            | Fault::Mtu(..) => FaultKind::Break,
+            | Fault::Corrupt(..) => FaultKind::Break,
+            Fault::Mtu(_, _, bytes) if *bytes < MTU_BYTES_MIN => FaultKind::Break,
+            Fault::Mtu(..) => FaultKind::Change,
             Fault::Jitter(..) | Fault::Latency(..) | Fault::Reorder(..) | Fault::Duplicate(..) => {
                 FaultKind::Change
             }

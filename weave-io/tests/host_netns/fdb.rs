@@ -63,6 +63,33 @@ pub(super) fn stations_that_were_there_before_are_listed_and_overruns_survived()
     });
 }
 
+pub(super) fn a_port_that_joins_has_the_bridge_forget_what_was_behind_the_routers_port() {
+    let lab = Lab::new();
+    lab.watch(async |watch| {
+        lab.port("p1");
+        until(watch, PortChange::Joined).await;
+        lab.station("own", 1);
+        lab.station("p1", 2);
+        until(watch, PortChange::Here(mac(2))).await;
+        assert!(lab.knows(1) && lab.knows(2));
+        // A container comes from another host, and says nothing.
+        lab.port("p2");
+        until(watch, PortChange::Joined).await;
+        let forgotten = async {
+            while lab.knows(1) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), forgotten)
+            .await
+            .expect("the kernel obeys");
+        assert!(lab.knows(2), "those at other ports stay");
+        // The watch goes on.
+        lab.station("p2", 3);
+        until(watch, PortChange::Here(mac(3))).await;
+    });
+}
+
 /// Reads changes until this one comes; all that came with it.
 async fn until(watch: &mut FdbWatch, wanted: PortChange) -> Vec<PortChange> {
     let wait = async {
@@ -131,7 +158,13 @@ impl Lab {
         ]);
     }
 
-    fn bridge(&self, arguments: &[&str]) {
+    /// Whether the bridge knows where the station is.
+    fn knows(&self, number: u32) -> bool {
+        self.bridge(&["fdb", "show", "br", "weave"])
+            .contains(&text(number))
+    }
+
+    fn bridge(&self, arguments: &[&str]) -> String {
         let output = self
             .namespace
             .run(|| {
@@ -146,6 +179,7 @@ impl Lab {
             "bridge {arguments:?}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         devices::devices_are_looked_up_changed_and_removed,
         devices::a_device_moves_to_another_namespace,
         fdb::stations_of_a_bridge_are_noticed_as_they_come_and_go,
+        fdb::a_port_that_joins_has_the_bridge_forget_what_was_behind_the_routers_port,
         fdb::stations_that_were_there_before_are_listed_and_overruns_survived,
         namespaces::a_namespace_is_made_found_and_removed,
         namespaces::a_namespace_in_scope_goes_when_the_scope_fails,

@@ -84,7 +84,7 @@ pub(super) fn bad_flags_are_refused_in_a_line_and_change_nothing() {
 }
 
 #[cfg(not(feature = "pcap"))]
-pub(super) fn a_build_without_pcap_says_so() {
+pub(super) fn without_pcap_the_flag_names_the_feature() {
     let mut lab = Lab::new();
     let host = lab.host("a");
     let mut arguments = host.arguments();

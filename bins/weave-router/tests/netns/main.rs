@@ -14,7 +14,9 @@ mod failover;
 mod frames;
 mod input;
 mod lab;
+mod loops;
 mod mesh;
+mod mobility;
 mod mtu;
 mod nat;
 #[cfg(feature = "pcap")]
@@ -49,6 +51,12 @@ pub(crate) fn main() -> ExitCode {
         failover::a_silent_cut_under_traffic_is_bridged_within_a_second,
         failover::a_cut_of_one_direction_is_bridged_within_two_seconds,
         failover::a_killed_router_is_back_within_two_seconds,
+        loops::joined_bridges_are_noticed_and_nothing_goes_round,
+        loops::bridges_that_were_joined_before_the_routers_start_are_noticed,
+        mobility::a_container_that_moves_is_found_by_its_old_mac,
+        mobility::a_container_that_moves_is_found_by_a_new_mac,
+        mobility::a_container_that_moves_is_found_by_a_new_mac_over_ipv6,
+        mobility::a_container_is_found_after_its_old_host_died,
         mtu::underlays_of_every_mtu_carry_all_that_containers_send,
         mtu::a_black_hole_for_large_packets_stalls_tcp_for_less_than_3_s,
         mtu::a_change_of_the_devices_mtu_stalls_tcp_for_less_than_3_s,
@@ -76,7 +84,8 @@ pub(crate) fn main() -> ExitCode {
     ];
     // Said here, so that nobody takes a run without them for a whole one.
     #[cfg(not(feature = "pcap"))]
-    const PCAP: &[root_tests::RootTest] = root_tests::tests![input::a_build_without_pcap_says_so];
+    const PCAP: &[root_tests::RootTest] =
+        root_tests::tests![input::without_pcap_the_flag_names_the_feature];
     // One source for both targets, so that neither has code that it does not use.
     let tests = if env!("CARGO_CRATE_NAME") == "netns_twenty" {
         TWENTY.to_vec()

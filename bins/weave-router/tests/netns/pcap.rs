@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::basics::LINK_TIME_MAX;
 use super::frames::{self, Pair};
 use super::lab::capture::Tap;
-use super::lab::{Host, Lab};
+use super::lab::{Host, Lab, figure};
 
 pub(super) fn containers_on_captured_devices_talk_as_on_a_bridge() {
     let mut lab = Lab::new();
@@ -45,6 +45,12 @@ pub(super) fn containers_on_captured_devices_talk_as_on_a_bridge() {
             assert_eq!(status.traffic.drops.get(drop), None, "{drop}");
         }
     }
+
+    let resident_mib = a.router().resident_kib() >> 10;
+    figure(&format!(
+        "resident memory with the ring of the capture: {resident_mib} MiB"
+    ));
+    assert!(resident_mib < 64);
 
     // Datagrams that the kernel keeps as one are counted, and status says what to do.
     let socket = pair

@@ -244,58 +244,67 @@ fn segment(status: &Status) -> (String, Table) {
 fn traffic(status: &Status) -> Table {
     let traffic = &status.traffic;
     let mut table = Table::new(["COUNT", "WHAT", "MEANING"]);
-    for (count, volume, what) in [
+    for (count, what, volume, meaning) in [
         (
             traffic.frames_in,
+            "frames in",
             Some(traffic.frame_bytes_in),
-            "frames from the port",
+            "from the port",
         ),
         (
             traffic.frames_out,
+            "frames out",
             Some(traffic.frame_bytes_out),
-            "frames to the port",
+            "to the port",
         ),
         (
             traffic.packets_in,
+            "packets in",
             Some(traffic.packet_bytes_in),
-            "packets received",
+            "from other routers",
         ),
         (
             traffic.packets_out,
+            "packets out",
             Some(traffic.packet_bytes_out),
-            "packets sent",
+            "to other routers",
         ),
         (
             traffic.packets_relayed,
+            "packets relayed",
             None,
-            "packets relayed for others, received and sent",
+            "for others: in as well as out",
         ),
         (
             traffic.frames_cut,
+            "frames cut",
             None,
-            "frames cut into pieces: the path takes no larger packets",
+            "into pieces: the path takes no larger packets",
         ),
         (
             traffic.frames_joined,
+            "frames joined",
             None,
-            "frames put together from pieces",
+            "put together from pieces",
         ),
         (
             traffic.too_big_told,
+            "told too big",
             None,
-            "senders told that their packet is too big for the path",
+            "senders whose packet the path does not take",
         ),
         (
             traffic.loop_frames_in,
+            "loop frames",
             None,
-            "loop frames at the port: it is on one segment with others, or with itself",
+            "at the port: it is on one segment with another router's, or with itself",
         ),
     ] {
         let meaning = match volume {
-            Some(volume) => format!("{what}, {}", bytes(volume)),
-            None => what.to_owned(),
+            Some(volume) => format!("{meaning}, {}", bytes(volume)),
+            None => meaning.to_owned(),
         };
-        table.row([&count.to_string(), "-", &meaning]);
+        table.row([&count.to_string(), what, &meaning]);
     }
     counters(&mut table, "mac", &traffic.macs, mac_meaning);
     counters(&mut table, "dropped", &traffic.drops, drop_meaning);

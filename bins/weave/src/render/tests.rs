@@ -127,7 +127,7 @@ fn every_counter_comes_with_its_meaning() {
     document.traffic.macs = BTreeMap::from([("moved".to_owned(), 4)]);
     let text = status(&document, Some(Section::Traffic), PLAIN);
     for wanted in [
-        "  3      -                  frames from the port, 1.5 kB\n",
+        "  3      frames in          from the port, 1.5 kB\n",
         "  4      mac: moved         from one router or port to another\n",
         "  2      dropped: no_route  To a site that no route leads to.\n",
     ] {

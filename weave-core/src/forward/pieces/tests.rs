@@ -131,8 +131,13 @@ fn half_built_frames_are_bounded_per_source_and_in_all() {
     }
     assert!(assembly.frames.len() <= FRAMES_MAX);
     assert!(assembly.bytes <= BYTES_MAX);
-    let held: usize = assembly.frames.iter().map(|frame| frame.bytes.len()).sum();
+    let held: usize = assembly
+        .frames
+        .values()
+        .map(|frame| frame.bytes.len())
+        .sum();
     assert_eq!(assembly.bytes, held);
+    assert_eq!(assembly.by_age.len(), assembly.frames.len());
     assert!(assembly.spare.len() <= SPARE_MAX);
 }
 

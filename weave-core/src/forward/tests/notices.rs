@@ -211,6 +211,52 @@ fn a_frame_for_an_address_that_is_gone_is_written_answered_and_found_elsewhere()
 }
 
 #[test]
+fn a_host_whose_address_is_nowhere_is_asked_for_everywhere() {
+    // With batches of one buffer each step ends half-way.
+    for mut world in [line(), line().with_slots(1)] {
+        let packet = [
+            0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 9,
+        ];
+        let lost = mac(2, 99);
+        let mut ip = frame(lost, mac(0, 1), &packet);
+        ip[12..14].copy_from_slice(&[8, 0]);
+        world.put_one(0, ip.clone());
+        let own = world.delivered(0);
+        world.carry();
+        let (near, far) = (world.delivered(1), world.delivered(2));
+        assert_eq!(near, far);
+        assert_eq!(near[0], ip);
+        let asks = |question: &[u8], source: EthernetAddress| {
+            question[..6] == [0xff; 6]
+                && question[6..12] == source.0
+                && question[22..28] == mac(0, 1).0
+                && question[28..32] == [10, 0, 0, 1]
+                && question[38..42] == [10, 0, 0, 9]
+        };
+        assert!(asks(&near[1], mac(0, 1)), "{near:?}");
+        // Who it is for may be near; the sender's address stays where it is.
+        assert_eq!((own.len(), near.len()), (1, 2));
+        assert!(asks(&own[0], crate::loop_frame::router_mac(&short(0))));
+        assert_eq!(world.nodes[1].macs.lookup(mac(0, 1)), Some(site(0)));
+        assert_eq!(world.nodes[0].macs.lookup(mac(0, 1)), Some(Site::LOCAL));
+
+        // The next frames are flooded, and the question waits for a second.
+        world.put_one(0, ip.clone());
+        assert!(world.delivered(0).is_empty());
+        world.carry();
+        assert_eq!(world.delivered(2), std::slice::from_ref(&ip));
+        assert_eq!(world.nodes[0].forwarder.stats().asked, 1);
+        // The answer ends it.
+        let answer = frame(mac(0, 1), mac(2, 7), b"here, by another address");
+        world.delivered(1);
+        world.put_one(2, answer.clone());
+        world.carry();
+        assert_eq!(world.delivered(0), [answer]);
+        assert_eq!(world.drops_total(), 0);
+    }
+}
+
+#[test]
 fn one_router_is_told_once_a_second_that_an_address_is_not_here() {
     let mut world = pair();
     world.nodes[1].macs.forget(mac(1, 1));

@@ -14,6 +14,10 @@ use crate::sim::host::Beacon;
 /// The longest that a frame is under way: some hops of slow network, and a wait for a tunnel.
 const DELIVERY_MAX: Duration = Duration::from_millis(500);
 
+/// How long frames of full size may be lost after routes or paths changed, beyond small ones: TCP never stalls for more
+/// than three seconds (design.md section 4).
+const MTU_SEARCH: Duration = Duration::from_secs(3);
+
 /// What kind of change came over the network: says how long routers may take over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::sim) enum FaultKind {
@@ -157,6 +161,12 @@ impl BlackHoles {
             .insert(beacon, (at, (from.min(to), from.max(to))));
     }
 
+    /// A container moves: what is under way to it, or from it, may be lost.
+    pub(in crate::sim) fn excuse(&mut self, host: usize) {
+        self.under_way
+            .retain(|beacon, _| usize::from(beacon.from) != host && usize::from(beacon.to) != host);
+    }
+
     /// A beacon came out at its receiver's router.
     pub(in crate::sim) fn delivered(&mut self, beacon: Beacon) {
         if self.under_way.remove(&beacon).is_some() {
@@ -175,8 +185,19 @@ impl BlackHoles {
         let mut lost = Vec::new();
         for (beacon, sent, pair) in late {
             self.under_way.remove(&beacon);
-            if self.is_settled(pair, sent) {
-                let what = if beacon.answer { "answer" } else { "beacon" };
+            // Who sends large frames may have to find a new path MTU first.
+            let search = if beacon.is_large() {
+                MTU_SEARCH
+            } else {
+                Duration::ZERO
+            };
+            if self.is_settled(pair, sent.saturating_sub(search)) {
+                let what = match (beacon.is_large(), beacon.answer) {
+                    (false, false) => "beacon",
+                    (false, true) => "answer",
+                    (true, false) => "large beacon",
+                    (true, true) => "large answer",
+                };
                 let fault = (sent - self.faulted_at.min(sent)).as_secs_f64();
                 lost.push(format!(
                     "{what} {} of hosts {} and {} was lost between routers {} and {}, sent at {:.3} s, {fault:.3} s after the last fault",

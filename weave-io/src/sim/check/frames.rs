@@ -12,6 +12,8 @@ use crate::sim::trace::fingerprint;
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Frames {
     frames: BTreeMap<u64, Record>,
+    /// Questions that routers asked on behalf of others, by contents and port.
+    questions: BTreeMap<(u64, usize), Duration>,
     pruned_at: Duration,
 }
 
@@ -43,6 +45,8 @@ pub(in crate::sim) type FrameError = (Checker, String);
 impl Frames {
     /// Records are kept this long: no frame waits longer anywhere.
     const KEEP: Duration = Duration::from_secs(20);
+    /// A router asks for one address once a second; on its way a question may be late.
+    const QUESTION_INTERVAL_MIN: Duration = Duration::from_millis(500);
 
     pub(in crate::sim) fn sent(&mut self, sent: Sent<'_>) {
         self.prune(sent.at);
@@ -112,11 +116,32 @@ impl Frames {
         Ok(())
     }
 
+    /// A question came out of a port that a router asked on behalf of a container: one that is asked again within a
+    /// second has come twice.
+    pub(in crate::sim) fn asked(
+        &mut self,
+        at: Duration,
+        port: usize,
+        bytes: &[u8],
+    ) -> Result<(), FrameError> {
+        self.prune(at);
+        let before = self.questions.insert((fingerprint(bytes), port), at);
+        match before {
+            Some(before) if at.saturating_sub(before) < Self::QUESTION_INTERVAL_MIN => Err((
+                Checker::Once,
+                format!("port {port} gave a question twice: {}", describe(bytes)),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn prune(&mut self, at: Duration) {
         if at.saturating_sub(self.pruned_at) > Self::KEEP {
             self.pruned_at = at;
             self.frames
                 .retain(|_, record| at.saturating_sub(record.last) <= Self::KEEP);
+            self.questions
+                .retain(|_, asked| at.saturating_sub(*asked) <= Self::KEEP);
         }
     }
 }
@@ -176,6 +201,17 @@ mod tests {
         // Flooded once, it may come out anywhere.
         frames.sent(sent(0, b"unicast", None));
         assert_eq!(frames.delivered(1, b"unicast"), Ok(()));
+    }
+
+    #[test]
+    fn a_question_may_be_repeated_after_a_while() {
+        let mut frames = Frames::default();
+        let ms = Duration::from_millis;
+        assert_eq!(frames.asked(ms(0), 1, b"who has it?"), Ok(()));
+        assert_eq!(frames.asked(ms(0), 2, b"who has it?"), Ok(()));
+        assert_eq!(frames.asked(ms(1_000), 1, b"who has it?"), Ok(()));
+        let twice = frames.asked(ms(1_001), 1, b"who has it?");
+        assert_eq!(checker(twice), Checker::Once);
     }
 
     #[test]

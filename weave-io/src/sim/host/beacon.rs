@@ -8,7 +8,7 @@ use smoltcp::wire::{
     IpProtocol, Ipv4Packet, Ipv4Repr,
 };
 
-use super::MARKER;
+use super::{Host, MARKER, allow_fragments};
 
 /// What a beacon says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,32 +25,48 @@ pub(crate) struct Beacon {
 
 /// Marker, from, to, sequence.
 const DATA_BYTES: usize = 16 + 2 + 2 + 4;
+/// Data that fills a container's MTU: less the headers of IPv4 and ICMP.
+const LARGE_DATA_BYTES: usize = Host::MTU_BYTES - 20 - 8;
+/// Of so many beacons of a pair one is large.
+const LARGE_EACH: u32 = 4;
 const IDENT: u16 = 0xbeac;
 
 impl Beacon {
+    /// It is as large as a frame may be, so that path MTUs matter to it.
+    pub(crate) fn is_large(self) -> bool {
+        self.sequence.is_multiple_of(LARGE_EACH)
+    }
+
     /// As a frame from one pair of addresses to another.
     pub(crate) fn emit(
         self,
         from: (EthernetAddress, Ipv4Addr),
         to: (EthernetAddress, Ipv4Addr),
     ) -> Vec<u8> {
-        let mut data = [0; DATA_BYTES];
-        data[..16].copy_from_slice(&MARKER);
+        let mut data = [0; LARGE_DATA_BYTES];
+        for chunk in data.chunks_mut(16) {
+            chunk.copy_from_slice(&MARKER[..chunk.len()]);
+        }
         data[16..18].copy_from_slice(&self.from.to_be_bytes());
         data[18..20].copy_from_slice(&self.to.to_be_bytes());
-        data[20..].copy_from_slice(&self.sequence.to_be_bytes());
+        data[20..24].copy_from_slice(&self.sequence.to_be_bytes());
+        let data = if self.is_large() {
+            &data[..]
+        } else {
+            &data[..DATA_BYTES]
+        };
         let seq_no = self.sequence as u16;
         let icmp = if self.answer {
             Icmpv4Repr::EchoReply {
                 ident: IDENT,
                 seq_no,
-                data: &data,
+                data,
             }
         } else {
             Icmpv4Repr::EchoRequest {
                 ident: IDENT,
                 seq_no,
-                data: &data,
+                data,
             }
         };
         let ip = Ipv4Repr {
@@ -75,6 +91,7 @@ impl Beacon {
             &mut Icmpv4Packet::new_unchecked(packet.payload_mut()),
             &checksums,
         );
+        allow_fragments(&mut bytes);
         bytes
     }
 
@@ -103,16 +120,22 @@ impl Beacon {
         } else {
             return None;
         };
-        let data: &[u8; DATA_BYTES] = data.try_into().ok()?;
-        if data[..16] != MARKER {
+        let (head, _) = data.split_first_chunk::<DATA_BYTES>()?;
+        if head[..16] != MARKER {
             return None;
         }
-        Some(Self {
-            from: u16::from_be_bytes([data[16], data[17]]),
-            to: u16::from_be_bytes([data[18], data[19]]),
-            sequence: u32::from_be_bytes([data[20], data[21], data[22], data[23]]),
+        let beacon = Self {
+            from: u16::from_be_bytes([head[16], head[17]]),
+            to: u16::from_be_bytes([head[18], head[19]]),
+            sequence: u32::from_be_bytes([head[20], head[21], head[22], head[23]]),
             answer,
-        })
+        };
+        let length = if beacon.is_large() {
+            LARGE_DATA_BYTES
+        } else {
+            DATA_BYTES
+        };
+        (data.len() == length).then_some(beacon)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Scenarios by chance: the same strategy for proptest, which shrinks what fails, and for mass runs by number.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -14,11 +15,13 @@ use crate::sim::{NatBehaviour, NatKind, RouterId};
 /// Routers of the scenarios from [`Scenario::from_seed`].
 const ROUTERS_MAX: usize = 12;
 /// Faults in one scenario.
-const FAULTS_MAX: usize = 6;
+pub(super) const FAULTS_MAX: usize = 6;
+/// MTUs of ways, bytes of UDP payload: from what every path takes to that of a local network.
+pub(super) const MTU_BYTES: RangeInclusive<usize> = 1_200..=1_472;
 /// Datagrams of strangers in a second.
-const DATAGRAMS_MAX: u16 = 2_000;
+pub(super) const DATAGRAMS_MAX: u16 = 1_000;
 /// Connections of strangers in a second: more than may be half-open.
-const STRANGERS_MAX: u16 = 300;
+pub(super) const STRANGERS_MAX: u16 = 300;
 /// Until all routers know each other: links of links are dialled at once or after 1.5 s.
 const SETTLE: Duration = Duration::from_secs(5);
 /// After the last fault: the checkers' longest patience, and some beacons more.
@@ -86,39 +89,58 @@ pub fn scenarios(routers_max: usize) -> impl Strategy<Value = Scenario> {
         )
             .prop_map(
                 |((routers, seed), trees, more, (nats, hosts), latencies, transfers, faults)| {
-                    // A tree, so that everybody hears of everybody, and some more.
-                    let tree = trees.iter().enumerate().map(|(index, parent)| {
-                        let (a, b) = (RouterId(index + 1), RouterId(parent.index(index + 1)));
-                        dialable(&nats, a, b)
-                    });
-                    let tree: BTreeSet<_> = tree.collect();
-                    let more = more
-                        .into_iter()
-                        .filter(|(a, b)| a != b)
-                        .map(|(a, b)| (RouterId(a), RouterId(b)));
-                    let transfers = transfers.into_iter().map(|((from, to), bytes)| {
-                        (Duration::ZERO, Step::Transfer { from, to, bytes })
-                    });
-                    let faults = faults
-                        .into_iter()
-                        .map(|(delay, fault)| (delay, Step::Fault(fault)));
-                    let mut steps: Vec<(Duration, Step)> = transfers.chain(faults).collect();
-                    if let Some((delay, _)) = steps.first_mut() {
-                        *delay += SETTLE;
-                    }
-                    steps.push((QUIET, Step::End));
+                    let parents = trees.iter().enumerate();
+                    let parents = parents.map(|(index, parent)| parent.index(index + 1));
+                    let parents: Vec<usize> = parents.collect();
                     Scenario {
                         seed,
                         routers,
-                        knows: tree.into_iter().chain(more).collect(),
+                        knows: acquaintances(&nats, &parents, &more),
                         nats,
                         hosts,
                         latencies,
-                        steps,
+                        steps: timed(transfers, faults),
                     }
                 },
             )
     })
+}
+
+/// Who is told of whom: a tree, so that everybody hears of everybody, by the `parents` of all but the first, and `more`
+/// pairs.
+pub(super) fn acquaintances(
+    nats: &[(BTreeSet<RouterId>, NatKind)],
+    parents: &[usize],
+    more: &[(usize, usize)],
+) -> BTreeSet<(RouterId, RouterId)> {
+    let tree = parents
+        .iter()
+        .enumerate()
+        .map(|(index, parent)| dialable(nats, RouterId(index + 1), RouterId(*parent)));
+    let more = more
+        .iter()
+        .filter(|(a, b)| a != b)
+        .map(|(a, b)| (RouterId(*a), RouterId(*b)));
+    tree.chain(more).collect()
+}
+
+/// Transfers and faults in order, after all have met, and a quiet time before the end.
+pub(super) fn timed(
+    transfers: Vec<((RouterId, RouterId), u64)>,
+    faults: Vec<(Duration, Fault)>,
+) -> Vec<(Duration, Step)> {
+    let transfers = transfers
+        .into_iter()
+        .map(|((from, to), bytes)| (Duration::ZERO, Step::Transfer { from, to, bytes }));
+    let faults = faults
+        .into_iter()
+        .map(|(delay, fault)| (delay, Step::Fault(fault)));
+    let mut steps: Vec<(Duration, Step)> = transfers.chain(faults).collect();
+    if let Some((delay, _)) = steps.first_mut() {
+        *delay += SETTLE;
+    }
+    steps.push((QUIET, Step::End));
+    steps
 }
 
 /// One or two NAT boxes, with any of so many routers behind them but the first: somebody has to be reachable.
@@ -181,6 +203,11 @@ fn breakage(routers: usize) -> impl Strategy<Value = Fault> {
         4 => router.clone().prop_map(Fault::Restart),
         2 => router.clone().prop_map(Fault::NatRebind),
         2 => pairs(routers).prop_map(|(a, b)| Fault::FlipStream(a, b)),
+        3 => (pairs(routers), MTU_BYTES).prop_map(|((a, b), bytes)| Fault::Mtu(a, b, bytes)),
+        4 => (pairs(routers), any::<bool>(), any::<bool>()).prop_map(|((a, b), turn, announces)| {
+            let (from, to) = if turn { (b, a) } else { (a, b) };
+            if announces { Fault::Move(from, to) } else { Fault::MoveSilently(from, to) }
+        }),
         3 => (router.clone(), 1..=DATAGRAMS_MAX).prop_map(|(a, count)| Fault::Hostile(a, count)),
         3 => (router, 1..=STRANGERS_MAX).prop_map(|(a, count)| Fault::Strangers(a, count)),
     ]
@@ -219,4 +246,32 @@ fn millis(from: u64, to: u64) -> impl Strategy<Value = Duration> {
 
 fn micros(from: u64, to: u64) -> impl Strategy<Value = Duration> {
     (from..to).prop_map(Duration::from_micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_fault_and_nat_box_is_generated() {
+        let mut words = BTreeSet::new();
+        let mut behaviours = BTreeSet::new();
+        for number in 0..500 {
+            let scenario = Scenario::from_seed(number);
+            words.extend(scenario.steps.iter().filter_map(|(_, step)| {
+                let text = step.to_string();
+                text.split(' ').next().map(str::to_owned)
+            }));
+            behaviours.extend(
+                scenario
+                    .nats
+                    .iter()
+                    .map(|(_, kind)| (kind.mapping, kind.filtering)),
+            );
+        }
+        let all = "bursts corrupt crash cut cut-one-way duplicate end flip-stream heal heal-all hostile jitter loss move \
+                   move-silently mtu nat-rebind partition power-off reorder restart strangers transfer";
+        assert_eq!(words.into_iter().collect::<Vec<_>>().join(" "), all);
+        assert_eq!(behaviours.len(), 9);
+    }
 }

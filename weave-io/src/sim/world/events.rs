@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use smoltcp::wire::EthernetFrame;
+use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol};
 use weave_core::{Action, LoopFrame, PacketMeta};
 
 use super::strangers::STRANGER;
@@ -214,8 +214,9 @@ impl World {
         let place = self
             .hosts
             .iter()
-            .find(|attached| attached.host.mac() == destination)
-            .map(|attached| attached.router.0);
+            .position(|attached| attached.host.mac() == destination)
+            .filter(|host| !self.moves.has_moved(HostId(*host)))
+            .map(|host| self.hosts[host].router.0);
         self.frames.sent(Sent {
             at: self.now,
             port: router.0,
@@ -229,7 +230,16 @@ impl World {
                 beacon.to
             };
             let to = self.hosts[usize::from(to)].router;
-            self.black_holes.sent(self.now, beacon, router.0, to.0);
+            let is_sought = [beacon.from, beacon.to]
+                .iter()
+                .any(|host| self.moves.is_sought(HostId(usize::from(*host)), self.now));
+            // A route that moves may meet a way whose MTU changed while it was idle, at any time.
+            let may_detour =
+                self.net.is_lossy() || self.detours_until.is_some_and(|until| self.now <= until);
+            let is_excused = is_sought || beacon.is_large() && may_detour;
+            if !is_excused {
+                self.black_holes.sent(self.now, beacon, router.0, to.0);
+            }
         }
         process.port.push_bytes(&bytes);
         let turns = process.work(now);
@@ -383,7 +393,12 @@ impl World {
         if LoopFrame::is_from(bytes, &peer) {
             return;
         }
-        if let Err((checker, sentence)) = self.frames.delivered(router.0, bytes) {
+        let checked = if self.is_question(bytes) {
+            self.frames.asked(self.now, router.0, bytes)
+        } else {
+            self.frames.delivered(router.0, bytes)
+        };
+        if let Err((checker, sentence)) = checked {
             self.violate(checker, sentence);
         }
         if let Some(beacon) = Beacon::parse(bytes) {
@@ -407,6 +422,27 @@ impl World {
                 self.queue.schedule(at, Event::FrameOut { host, bytes });
             }
         }
+    }
+
+    /// Whether a router asked this on behalf of a container: its own requests are shorter, for nothing pads them.
+    fn is_question(&self, bytes: &[u8]) -> bool {
+        let arp = EthernetFrame::new_checked(bytes)
+            .ok()
+            .filter(|frame| frame.ethertype() == EthernetProtocol::Arp && bytes.len() == 60)
+            .and_then(|frame| ArpPacket::new_checked(frame.payload()).ok());
+        let Some(Ok(ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Request,
+            source_hardware_addr,
+            source_protocol_addr,
+            ..
+        })) = arp.as_ref().map(ArpRepr::parse)
+        else {
+            return false;
+        };
+        self.hosts.iter().any(|attached| {
+            let host = &attached.host;
+            (host.mac(), host.address()) == (source_hardware_addr, source_protocol_addr)
+        })
     }
 
     /// Does what a router wants done. Writes to one stream in a row are one chunk, as one `write` would be.
@@ -554,9 +590,12 @@ impl World {
             answer: false,
         };
         let (from, to, every) = (pair.from, pair.to, pair.every);
+        self.queue.schedule(self.now + every, Event::Beacon(index));
+        if self.moves.is_quiet(from, self.now) {
+            return;
+        }
         let addresses = (self.hosts[to.0].host.mac(), self.hosts[to.0].host.address());
         self.hosts[from.0].host.send_beacon(beacon, addresses);
         self.poll_host(from);
-        self.queue.schedule(self.now + every, Event::Beacon(index));
     }
 }

@@ -24,6 +24,48 @@ fn a_cut_that_the_checkers_were_not_told_of_is_a_black_hole() {
 }
 
 #[test]
+fn a_container_that_is_not_found_after_a_move_is_a_black_hole() {
+    for (announces, within) in [(true, seconds(2)), (false, seconds(7))] {
+        let mut pair = Pair::new();
+        let [a, b] = pair.routers;
+        let c = pair.world.add_router("c");
+        pair.world.connect(c, a);
+        pair.world.run_for(seconds(5));
+        for to in [c, b, c] {
+            pair.world.move_host(pair.hosts[1], to, announces);
+            pair.world.run_for(seconds(12));
+        }
+        pair.world.assert_clean();
+        let moved_at = pair.world.now();
+        pair.world.move_host(pair.hosts[1], b, announces);
+        pair.cut_secretly();
+        pair.world.net.apply(&Fault::Cut(b, c), 3);
+        pair.world.run_for(seconds(10));
+        pair.expect(Checker::BlackHole);
+        let found = pair.world.violations()[0].at - moved_at;
+        assert!(found >= within && found < within + seconds(2), "{found:?}");
+    }
+}
+
+#[test]
+fn a_way_that_swallows_large_frames_is_a_black_hole_to_those_only() {
+    let mut pair = Pair::new();
+    pair.world.run_for(seconds(5));
+    let [a, b] = pair.routers;
+    for bytes in [1_300, 1_200, 1_472] {
+        pair.world.apply(&Fault::Mtu(a, b, bytes));
+        pair.world.run_for(seconds(10));
+    }
+    pair.world.assert_clean();
+    // Less than any path is taken to have, and nobody told the checkers.
+    pair.world.net.apply(&Fault::Mtu(a, b, 600), 2);
+    pair.world.run_for(seconds(5));
+    pair.expect(Checker::BlackHole);
+    let large = |violation: &Violation| violation.sentence.starts_with("large");
+    assert!(pair.world.violations().iter().all(large));
+}
+
+#[test]
 fn a_view_that_is_not_the_network_is_found() {
     let mut pair = Pair::new();
     pair.world.run_for(seconds(5));

@@ -33,8 +33,9 @@ impl World {
             (true, false) => LossyWays::Anywhere,
         };
         if !std::mem::replace(&mut self.was_uniform, is_uniform) || !is_uniform {
-            self.detours_until = Some(self.now + DETOUR);
+            self.links_may_idle();
         }
+        self.moves.faulted(self.now);
         let with_hosts: BTreeSet<RouterId> =
             self.hosts.iter().map(|attached| attached.router).collect();
         let are_used = self.detours_until.is_none_or(|until| until < self.now)
@@ -43,6 +44,11 @@ impl World {
         for sentence in self.black_holes.faulted(self.now, kind, edges, ways) {
             self.violate(Checker::BlackHole, sentence);
         }
+    }
+
+    /// Frames may not flow over every link for a while.
+    pub(super) fn links_may_idle(&mut self) {
+        self.detours_until = Some(self.now + DETOUR);
     }
 
     /// Looks around: late beacons, sizes of tables, counters that never move among the honest.

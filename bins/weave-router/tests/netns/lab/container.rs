@@ -11,16 +11,30 @@ use super::ping::Pinger;
 /// One container, with one interface on the network.
 pub(crate) struct Container {
     namespace: ScopedNetNs,
+    /// Its wire's end on the host.
+    outside: String,
     addresses: Vec<Cidr>,
     mac: [u8; 6],
 }
 
+/// What a container is to be like.
+#[derive(Debug, Default)]
+pub(crate) struct Make<'a> {
+    /// Its addresses, with prefix lengths.
+    pub(crate) addresses: &'a [&'a str],
+    /// Its Ethernet address; none lets the kernel choose.
+    pub(crate) mac: Option<[u8; 6]>,
+    /// It says nothing until it is asked: it has no IPv6, which begins with reports of what it listens to.
+    pub(crate) is_silent: bool,
+}
+
 impl Container {
+    /// One on `bridge` of the host, which is made if there is none yet.
     pub(super) fn new(
         host: &Netlink,
         name: &str,
         number: u32,
-        addresses: &[&str],
+        make: &Make<'_>,
         bridge: Option<&str>,
     ) -> Self {
         let namespace = ScopedNetNs::create(name).unwrap();
@@ -29,6 +43,11 @@ impl Container {
         netlink
             .set_setting("ipv6/conf/default/accept_dad", "0")
             .unwrap();
+        if make.is_silent {
+            netlink
+                .set_setting("ipv6/conf/default/disable_ipv6", "1")
+                .unwrap();
+        }
         let outside = outside(number);
         host.create_veth(&outside, DEVICE, Some(&namespace))
             .unwrap();
@@ -39,7 +58,10 @@ impl Container {
         host.set_up(&outside).unwrap();
         netlink.set_up("lo").unwrap();
         netlink.set_mtu(DEVICE, MTU_BYTES).unwrap();
-        let addresses: Vec<_> = addresses.iter().map(|address| cidr(address)).collect();
+        if let Some(mac) = make.mac {
+            netlink.set_mac(DEVICE, mac).unwrap();
+        }
+        let addresses: Vec<_> = make.addresses.iter().map(|address| cidr(address)).collect();
         for address in &addresses {
             netlink.add_address_undetected(DEVICE, *address).unwrap();
         }
@@ -47,7 +69,12 @@ impl Container {
         netlink
             .add_route(&Route::on_device(cidr("224.0.0.0/4"), DEVICE))
             .unwrap();
-        for family in ["ipv4", "ipv6"] {
+        let families = if make.is_silent {
+            &["ipv4"][..]
+        } else {
+            &["ipv4", "ipv6"]
+        };
+        for family in families {
             // An unanswered ARP or neighbour request is repeated after a second by default (RFC 4861 section 10
             // allows less, RFC 1122 section 2.3.2.1 asks for no more than one a second on a real wire): the first
             // one comes while routers are still starting, and that second would be all that is measured.
@@ -58,6 +85,7 @@ impl Container {
         let mac = netlink.link(DEVICE).unwrap().mac.expect("a veth has one");
         Self {
             namespace,
+            outside,
             addresses,
             mac,
         }
@@ -82,6 +110,11 @@ impl Container {
     /// Its Ethernet address.
     pub(crate) fn mac(&self) -> [u8; 6] {
         self.mac
+    }
+
+    /// Takes it off its host for good. The kernel removes a namespace when it likes; so its wire goes first.
+    pub(crate) fn remove(self, host: &Netlink) {
+        host.delete_link(&self.outside).unwrap();
     }
 
     /// Where it is.

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use weave_core::Status;
 use weave_io::host::{Cidr, Netlink, ScopedNetNs};
 
+use super::container::Make;
 use super::control::{self, Answer};
 use super::process::Process;
 use super::{Container, PAUSE};
@@ -111,24 +112,36 @@ impl Host {
 
     /// A container on this host's bridge, which is made if there is none yet.
     pub(crate) fn container(&mut self, addresses: &[&str]) -> Container {
-        self.next_container(addresses, Some("weave"))
+        self.container_as(&Make {
+            addresses,
+            ..Make::default()
+        })
     }
 
     /// A container on no bridge, and the name of the host's end of its interface.
     #[cfg(feature = "pcap")]
     pub(crate) fn lone_container(&mut self, addresses: &[&str]) -> (Container, String) {
-        let container = self.next_container(addresses, None);
+        let make = Make {
+            addresses,
+            ..Make::default()
+        };
+        let container = self.next_container(&make, None);
         (container, super::container::outside(self.containers))
     }
 
-    fn next_container(&mut self, addresses: &[&str], bridge: Option<&str>) -> Container {
+    /// The same as [`Host::container`], with more to be said about it.
+    pub(crate) fn container_as(&mut self, make: &Make<'_>) -> Container {
+        self.next_container(make, Some("weave"))
+    }
+
+    fn next_container(&mut self, make: &Make<'_>, bridge: Option<&str>) -> Container {
         self.containers += 1;
         let name = format!(
             "{}-c{}",
             self.namespace.name().expect("made by name"),
             self.containers
         );
-        Container::new(&self.netlink, &name, self.containers, addresses, bridge)
+        Container::new(&self.netlink, &name, self.containers, make, bridge)
     }
 
     /// Starts the router, told these peers; returns the moment at which it was started.

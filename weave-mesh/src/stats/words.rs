@@ -1,0 +1,112 @@
+//! What the counters mean, a sentence each.
+
+/// What `name` counts; `None` for a name that is none.
+pub(super) fn meaning(name: &str) -> Option<&'static str> {
+    let known = MEANINGS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, meaning)| *meaning)
+}
+
+const MEANINGS: &[(&str, &str)] = &[
+    // Refusals and faults.
+    (
+        "refused_half_open",
+        "streams refused: too many others were not set up yet",
+    ),
+    (
+        "refused_full",
+        "streams refused: there are neighbours enough (--conn-limit)",
+    ),
+    (
+        "set_up_timeouts",
+        "connections that were not set up in time",
+    ),
+    (
+        "set_up_peer_errors",
+        "connections whose other side broke the protocol while they were set up",
+    ),
+    (
+        "set_up_incompatible",
+        "connections with a router of another network or release, or without its password",
+    ),
+    (
+        "set_up_errors",
+        "connections that could not be set up for another cause: see the log",
+    ),
+    (
+        "connected_to_self",
+        "connections that led back to this router",
+    ),
+    (
+        "stale_boot_ids",
+        "connections of a router that has started anew since",
+    ),
+    (
+        "protocol_errors",
+        "connections closed: something did not open, or came out of turn",
+    ),
+    (
+        "unreadable_streams",
+        "connections closed: what came did not open, or did not become whole in time",
+    ),
+    ("malformed_messages", "control messages that did not decode"),
+    ("records_malformed", "records that did not decode"),
+    (
+        "records_unknown_kind",
+        "records of a kind that only a later release knows",
+    ),
+    (
+        "records_bad_signature",
+        "records not signed by their origin for this network",
+    ),
+    (
+        "records_full",
+        "records refused: too many routers are known",
+    ),
+    ("routed_ttl", "messages for others that went too far"),
+    (
+        "probes_unknown",
+        "probes from routers that are no neighbours",
+    ),
+    ("udp_down", "times that the UDP of a link fell silent"),
+    (
+        "packets_on_stream",
+        "data packets on a stream, which this release does not carry",
+    ),
+    (
+        "late_timeouts",
+        "times that this router was late: the machine is busy, or slept",
+    ),
+    // The ordinary course of things.
+    ("opened", "streams that opened"),
+    ("links_up", "links that came up"),
+    (
+        "duplicate_streams",
+        "streams closed: another one of the same neighbour stays",
+    ),
+    ("messages_received", "control messages received"),
+    ("messages_sent", "control messages sent"),
+    ("records_accepted", "records taken: they were new"),
+    ("records_known", "records that were known already"),
+    (
+        "origins_forgotten",
+        "routers forgotten, since nobody reached them for long",
+    ),
+    (
+        "unknown_connections",
+        "news of connections that were gone by then",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::MeshStats;
+
+    #[test]
+    fn every_counter_has_its_sentence() {
+        let stats = MeshStats::default();
+        for (name, _) in stats.refusals().chain(stats.activity()) {
+            assert!(MeshStats::meaning(name).is_some(), "give {name} a sentence");
+        }
+        assert_eq!(MeshStats::meaning("of_a_later_release"), None);
+    }
+}
