@@ -69,8 +69,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("udp_down", "times that the UDP of a link fell silent"),
     (
-        "packets_on_stream",
-        "data packets on a stream, which this release does not carry",
+        "stream_packets_dropped",
+        "data packets for TCP dropped: their stream was full, took too long, or was gone",
     ),
     (
         "late_timeouts",
@@ -95,6 +95,12 @@ const MEANINGS: &[(&str, &str)] = &[
         "unknown_connections",
         "news of connections that were gone by then",
     ),
+    (
+        "streams_carried",
+        "times that TCP took over the frames of a link, since UDP did not pass",
+    ),
+    ("stream_packets_received", "data packets received over TCP"),
+    ("stream_packets_sent", "data packets sent over TCP"),
 ];
 
 #[cfg(test)]
