@@ -69,8 +69,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("udp_down", "times that the UDP of a link fell silent"),
     (
-        "stream_packets_dropped",
-        "data packets for TCP dropped: their stream was full, took too long, or was gone",
+        "packets_on_stream",
+        "data packets on a stream, which this release does not carry",
     ),
     (
         "late_timeouts",
@@ -97,10 +97,20 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "streams_carried",
-        "times that TCP took over the frames of a link, since UDP did not pass",
+        "times that a link went on over TCP, since UDP did not answer",
     ),
-    ("stream_packets_received", "data packets received over TCP"),
-    ("stream_packets_sent", "data packets sent over TCP"),
+    (
+        "stream_packets_received",
+        "packets with frames that came over TCP",
+    ),
+    (
+        "stream_packets_sent",
+        "packets with frames that were sent over TCP",
+    ),
+    (
+        "stream_packets_dropped",
+        "packets with frames that TCP was too slow for, or that no stream was there for",
+    ),
 ];
 
 #[cfg(test)]
