@@ -67,6 +67,7 @@ pub struct Link {
     pub(crate) routed_bytes: usize,
     pub(crate) published_cost: Option<u32>,
     pub(crate) published_carrier: Carrier,
+    pub(crate) published_lossy: bool,
     pub(crate) cost_deviates_since: Option<Instant>,
 }
 
@@ -146,6 +147,11 @@ impl Link {
         f64::from(self.liveness.loss_permille()) / 1000.0
     }
 
+    /// Whether UDP lost so much that routes go elsewhere if they can, until it was clean for a while.
+    pub fn is_lossy(&self) -> bool {
+        self.udp_is_up() && self.liveness.is_lossy()
+    }
+
     /// Largest UDP payload that passes, bytes; [`PATH_MTU_BYTES_BASE`] while it is not known, and while TCP carries
     /// the frames: a larger one would have to be cut as soon as UDP does so again.
     pub fn path_mtu_bytes(&self) -> u16 {
@@ -193,7 +199,7 @@ impl Link {
     }
 
     /// 3 ms and the round trip, times the number of transmissions that loss makes of one each
-    /// way, rounded up. On TCP 50 ms more, and loss is TCP's to mend.
+    /// way, rounded up; while it is lossy, what waiting for the lost ones costs is added. On TCP 50 ms more, and loss is TCP's to mend.
     pub(crate) fn measured_cost(&self) -> u32 {
         let rtt_us = self.rtt().map_or(0, |rtt| {
             u64::try_from(rtt.as_micros())
@@ -207,6 +213,7 @@ impl Link {
             // At most ×100: a link that loses more is about to go down.
             let passing_permille = u64::from(1000 - self.liveness.loss_permille().min(900));
             base_us * 1_000_000 / (passing_permille * passing_permille)
+                + self.liveness.loss_cost_us()
         };
         let cost_us = cost_us.div_ceil(COST_STEP_US) * COST_STEP_US;
         u32::try_from(cost_us).unwrap_or(u32::MAX)
@@ -218,10 +225,13 @@ impl Link {
         let measured = self.measured_cost();
         let carrier = self.carrier();
         let has_moved = carrier.is_some_and(|carrier| carrier != self.published_carrier);
+        // That it is lossy was weighed long enough.
+        let is_lossy = self.is_lossy();
+        let turns_lossy = !std::mem::replace(&mut self.published_lossy, is_lossy) && is_lossy;
         self.published_cost = match self.published_cost {
             _ if carrier.is_none() => None,
             None => Some(measured),
-            Some(_) if has_moved => Some(measured),
+            Some(_) if has_moved || turns_lossy => Some(measured),
             Some(published) => {
                 let difference = published.abs_diff(measured);
                 let deviates = u64::from(difference) * 4 >= u64::from(published)

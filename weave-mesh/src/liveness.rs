@@ -14,6 +14,7 @@
 //! it: three probes must have been sent since, and the last judged. From then on the link's stream carries its
 //! frames, if it answers: [`StreamLiveness`].
 
+mod loss;
 mod stream;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt};
 
+use self::loss::Loss;
 pub(crate) use self::stream::StreamLiveness;
 use crate::probe::{Probe, ProbeKind};
 
@@ -94,7 +96,7 @@ pub(crate) struct Liveness {
     last_heard: Option<Instant>,
     rtt: Option<Duration>,
     rtt_deviation: Duration,
-    loss_permille: u32,
+    loss: Loss,
 }
 
 /// A challenge to an address that genuine probes began to come from.
@@ -139,7 +141,7 @@ impl Liveness {
             last_heard: None,
             rtt: None,
             rtt_deviation: Duration::ZERO,
-            loss_permille: 0,
+            loss: Loss::default(),
         }
     }
 
@@ -269,7 +271,7 @@ impl Liveness {
         if was_judged {
             return false;
         }
-        self.lose(false);
+        self.loss.count(now, false, self.is_up);
         self.answered_in_row = self.answered_in_row.saturating_add(1);
         let answers_min = if self.was_up { ANSWERS_MIN } else { 1 };
         if !self.is_up && self.answered_in_row >= answers_min && now >= self.hold_until {
@@ -279,7 +281,7 @@ impl Liveness {
             self.up_since = now;
             // What was lost while UDP was down said that it is down. Left in, it would make the link's cost that of a
             // lossy one, and a direct path that was cut and healed would lose to a detour for half a minute.
-            self.loss_permille = 0;
+            self.loss.forget_down_time();
             if self.is_active(now) {
                 self.next_at = self.next_at.min(now + ACTIVE_INTERVAL);
             }
@@ -369,7 +371,17 @@ impl Liveness {
 
     /// Smoothed share of probes lost, ‰.
     pub(crate) fn loss_permille(&self) -> u32 {
-        self.loss_permille
+        self.loss.permille()
+    }
+
+    /// Whether the path lost so much that others are better, until it was clean for a while.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.loss.is_lossy()
+    }
+
+    /// What that adds to the link's cost, µs.
+    pub(crate) fn loss_cost_us(&self) -> u64 {
+        self.loss.cost_us()
     }
 
     /// Why UDP is down; nothing while it is up.
@@ -418,7 +430,7 @@ impl Liveness {
             }));
         }
         for _ in 0..missed {
-            self.lose(true);
+            self.loss.count(now, true, self.is_up);
         }
         if missed == 0 {
             return false;
@@ -501,9 +513,5 @@ impl Liveness {
                 self.rtt = Some(rtt * 7 / 8 + sample / 8);
             }
         }
-    }
-
-    fn lose(&mut self, is_lost: bool) {
-        self.loss_permille = (self.loss_permille * 15 + if is_lost { 1000 } else { 0 }) / 16;
     }
 }

@@ -306,6 +306,9 @@ impl Router {
             if link.loss() >= 0.005 {
                 measured.push(format!("{:.0} % loss", link.loss() * 100.0));
             }
+            if link.is_lossy() {
+                measured.push("held back until it was clean for a while".to_owned());
+            }
             if edge.cost_us > link.cost() {
                 measured.push(format!("as {name} reckons"));
             }

@@ -299,6 +299,7 @@ impl Mesh {
                     routed_bytes: 0,
                     published_cost: None,
                     published_carrier: Carrier::Udp,
+                    published_lossy: false,
                     cost_deviates_since: None,
                 },
             );

@@ -53,7 +53,12 @@ pub(super) fn a_cut_of_one_direction_is_bridged_within_two_seconds() {
     let mut lab = Lab::new();
     let triangle = Triangle::new(&mut lab);
     let pinger = Pinger::start(&triangle.one, triangle.other.address(), b"");
-    for (from, to) in [(&triangle.a, &triangle.b), (&triangle.b, &triangle.a)] {
+    for turn in 0..CUTS {
+        let (from, to) = if turn % 2 == 0 {
+            (&triangle.a, &triangle.b)
+        } else {
+            (&triangle.b, &triangle.a)
+        };
         triangle.await_direct();
         std::thread::sleep(random_phase());
         let cut = Instant::now();

@@ -68,8 +68,16 @@ impl Lab {
         lab.nft(
             "table bridge lab {
                 set cuts { type ifname . ifname; }
+                set blocks { type ifname . ifname; }
                 chain large { }
-                chain forward { type filter hook forward priority 0; iifname . oifname @cuts drop; jump large; }
+                chain lossy { }
+                chain forward {
+                    type filter hook forward priority 0;
+                    iifname . oifname @cuts drop;
+                    meta l4proto udp iifname . oifname @blocks drop;
+                    jump large;
+                    jump lossy;
+                }
             }",
         );
         lab
@@ -157,6 +165,40 @@ impl Lab {
             "delete element bridge lab cuts {{ {} }}",
             pair(from, to)
         ));
+    }
+
+    /// Drops the datagrams between two hosts, and lets TCP pass.
+    pub(crate) fn block_udp(&self, one: &Host, other: &Host) {
+        self.nft(&format!(
+            "add element bridge lab blocks {{ {}, {} }}",
+            pair(one, other),
+            pair(other, one)
+        ));
+    }
+
+    /// Takes [`Lab::block_udp`] back.
+    pub(crate) fn unblock_udp(&self, one: &Host, other: &Host) {
+        self.nft(&format!(
+            "delete element bridge lab blocks {{ {}, {} }}",
+            pair(one, other),
+            pair(other, one)
+        ));
+    }
+
+    /// Drops so many of a hundred packets between two hosts, each direction by chance of its own.
+    pub(crate) fn lose(&self, one: &Host, other: &Host, percent: u32) {
+        for (from, to) in [(one, other), (other, one)] {
+            self.nft(&format!(
+                "add rule bridge lab lossy iifname {:?} oifname {:?} numgen random mod 100 < {percent} drop",
+                from.wire(),
+                to.wire()
+            ));
+        }
+    }
+
+    /// Takes all of [`Lab::lose`] back.
+    pub(crate) fn lose_nothing(&self) {
+        self.nft("flush chain bridge lab lossy");
     }
 
     /// Drops IP packets of more than so many bytes between all hosts, without a word.

@@ -7,6 +7,7 @@
 
 mod address;
 mod basics;
+mod carriers;
 #[path = "../support/exposition.rs"]
 mod exposition;
 mod failover;
@@ -20,6 +21,7 @@ mod mtu;
 mod nat;
 #[cfg(feature = "pcap")]
 mod pcap;
+mod quality;
 mod relay;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
@@ -36,6 +38,8 @@ pub(crate) fn main() -> ExitCode {
         address::a_router_without_a_port_answers_on_its_address,
         basics::two_hosts_containers_ping_both_ways,
         basics::applications_are_kept_apart_by_subnet,
+        carriers::blocked_udp_costs_less_than_a_second_and_tcp_is_left_within_ten,
+        carriers::udp_that_never_passes_leaves_all_to_tcp,
         frames::tcp_and_udp_cross_whole_and_unchanged,
         frames::ipv6_and_its_neighbour_discovery_cross,
         frames::multicast_reaches_its_group,
@@ -60,6 +64,10 @@ pub(crate) fn main() -> ExitCode {
         nat::two_hosts_behind_nats_find_the_direct_path,
         nat::nats_that_change_ports_leave_the_relay_and_status_says_so,
         nat::a_neighbour_that_changes_its_address_is_followed,
+        quality::a_path_that_loses_thirty_percent_is_left_within_three_seconds,
+        quality::a_link_that_flaps_each_second_moves_routes_once_in_two_seconds_at_most,
+        quality::both_sides_of_a_partition_work_and_meet_again_within_five_seconds,
+        quality::a_relay_that_is_killed_costs_less_than_two_seconds,
         stop::a_terminated_router_takes_what_it_made_and_leaves_the_rest,
         stop::an_interrupted_router_takes_what_it_made_and_leaves_the_rest,
         input::bad_flags_are_refused_in_a_line_and_change_nothing,
