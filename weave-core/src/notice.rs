@@ -59,6 +59,8 @@ pub enum Notice {
         /// Where it was seen, which is not believed.
         seen: Site,
     },
+    /// More floods come from the port than hosts send by themselves: they may be going round.
+    PortFloods,
     /// A loop frame of this network came in at the port; whether it is genuine is not known yet.
     LoopFrame(Box<crate::LoopFrame>),
     /// The other edge router sent a note in its tunnel.
@@ -86,6 +88,8 @@ pub enum PortChange {
     Gone(EthernetAddress),
     /// A port of the bridge came up: the segment may have grown.
     Joined,
+    /// A port of the bridge went: the segment may have shrunk.
+    Left,
 }
 
 /// The worker's bounded queue of notices. Probes have room of their own, so that load can't kill a link.

@@ -298,6 +298,7 @@ impl Router {
                     self.send_loop_frame_soon(now);
                 }
             }
+            Notice::PortFloods => self.send_loop_frame_soon(now),
             Notice::LoopFrame(frame) => self.handle_loop_frame(now, &frame),
             Notice::MacDamped { mac, at, seen } => {
                 let event = Event::MacDamped {
@@ -335,6 +336,7 @@ impl Router {
                     self.macs.forget_at(*mac, Site::LOCAL);
                 }
                 PortChange::Joined => self.send_loop_frame_soon(now),
+                PortChange::Left => self.doubt_segment(now),
             }
         }
         self.drain_mesh(now);

@@ -108,6 +108,7 @@ pub(super) fn handle(
             match begin(turn, police, frame, &meta.offload) {
                 Ok(begun) => {
                     if matches!(begun.0, Goal::Flood { .. }) {
+                        loops::note_flood(turn, loop_police);
                         cursor.asking = ask(turn, police, frame);
                     }
                     cursor.begun = Some(begun);

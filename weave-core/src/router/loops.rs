@@ -11,6 +11,7 @@
 //!   apart --------------------------> joined (shared) <-----------------> joined (no loop)
 //!     ^                                   |
 //!     +---------- 5 s of silence ---------+
+//!       or 1.5 s after a port of the bridge went
 //! ```
 
 use std::collections::BTreeMap;
@@ -46,7 +47,18 @@ struct Heard {
     boot_id: u64,
     counter: u64,
     at: Instant,
+    /// A port of the bridge went since: it may have been the one that led there.
+    doubted: Option<Instant>,
     is_joined: bool,
+}
+
+impl Heard {
+    /// When it counts as silent, if nothing is heard before.
+    fn silent_at(&self) -> Instant {
+        let silent_at = self.at + SILENCE;
+        self.doubted
+            .map_or(silent_at, |doubted| silent_at.min(doubted + DOUBT))
+    }
 }
 
 impl Loops {
@@ -88,6 +100,7 @@ impl Router {
             boot_id: frame.boot_id,
             counter: frame.counter,
             at: now,
+            doubted: None,
             is_joined: true,
         };
         let before = self.loops.heard.insert(frame.peer, heard);
@@ -135,6 +148,16 @@ impl Router {
         }
     }
 
+    /// A port of the bridge went: who is on the segment all the same is heard again soon.
+    pub(super) fn doubt_segment(&mut self, now: Instant) {
+        for heard in self.loops.heard.values_mut() {
+            if heard.is_joined {
+                heard.doubted.get_or_insert(now);
+            }
+        }
+        self.set_loop_timer();
+    }
+
     /// The first frame is due now, if there is a port.
     pub(super) fn start_loop_frames(&mut self, now: Instant) {
         self.loops.next = self.config.frame_port.is_some().then_some(now);
@@ -161,7 +184,7 @@ impl Router {
             .loops
             .heard
             .iter_mut()
-            .filter(|(_, heard)| heard.is_joined && !is_recent(now, heard.at))
+            .filter(|(_, heard)| heard.is_joined && heard.silent_at() <= now)
             .map(|(peer, heard)| {
                 heard.is_joined = false;
                 *peer
@@ -262,7 +285,7 @@ impl Router {
             .heard
             .values()
             .filter(|heard| heard.is_joined)
-            .map(|heard| heard.at + SILENCE)
+            .map(Heard::silent_at)
             .min();
         let next = self.loops.next.filter(|_| !self.stopping);
         self.timers
@@ -280,5 +303,7 @@ const SEND_INTERVAL: Duration = Duration::from_secs(1);
 const SEND_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// A router not heard for so long is not on the segment any more (design.md section 5).
 const SILENCE: Duration = Duration::from_secs(5);
+/// The same once a port has gone: one of the frames that are due each second must have come, and a little late.
+const DOUBT: Duration = Duration::from_millis(1_500);
 /// A frame of our own that comes back is one of the newest; older ones were recorded.
 const RETURNS_WITHIN: u64 = 16;

@@ -171,6 +171,21 @@ impl Lab {
         self.nft("flush chain bridge lab large");
     }
 
+    /// Joins the bridges of two hosts by a wire outside of the mesh; gives its ends' names.
+    pub(crate) fn join_bridges(&self, one: &Host, other: &Host) -> [String; 2] {
+        let ends = [one, other].map(|host| format!("join-{}", host.name()));
+        one.netlink()
+            .create_veth(&ends[0], &ends[1], Some(other.namespace()))
+            .unwrap();
+        for (host, end) in [one, other].into_iter().zip(&ends) {
+            host.netlink().attach("weave", end).unwrap();
+        }
+        for (host, end) in [one, other].into_iter().zip(&ends) {
+            host.netlink().set_up(end).unwrap();
+        }
+        ends
+    }
+
     /// Gives a host's device, its wire and the bridge behind an MTU.
     pub(crate) fn set_mtu(&self, host: &Host, mtu_bytes: u32) {
         self.wires.set_mtu(host.wire(), mtu_bytes).unwrap();

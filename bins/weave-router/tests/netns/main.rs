@@ -13,6 +13,7 @@ mod failover;
 mod frames;
 mod input;
 mod lab;
+mod loops;
 mod mesh;
 mod mobility;
 mod mtu;
@@ -46,6 +47,8 @@ pub(crate) fn main() -> ExitCode {
         failover::a_silent_cut_under_traffic_is_bridged_within_a_second,
         failover::a_cut_of_one_direction_is_bridged_within_two_seconds,
         failover::a_killed_router_is_back_within_two_seconds,
+        loops::joined_bridges_are_noticed_and_nothing_goes_round,
+        loops::bridges_that_were_joined_before_the_routers_start_are_noticed,
         mobility::a_container_that_moves_is_found_by_its_old_mac,
         mobility::a_container_that_moves_is_found_by_a_new_mac,
         mobility::a_container_that_moves_is_found_by_a_new_mac_over_ipv6,

@@ -23,6 +23,12 @@ pub(super) fn ping_trace_and_metrics_tell_the_way_over_a_relay() {
         a.container(&["10.32.1.1/24"]),
         c.container(&["10.32.1.2/24"]),
     );
+    // A flood may find its way before the routes do.
+    for (host, far) in [(&a, "c"), (&c, "a")] {
+        host.await_status(LINK_TIME_MAX, "a route over b", |status| {
+            status.routes.iter().any(|route| route.destination == far)
+        });
+    }
     one.must_reach(&other, LINK_TIME_MAX);
 
     let ping: Ping = ask(&a, "/ping", "c");

@@ -130,6 +130,46 @@ fn all_is_as_before_five_seconds_after_the_wire_went() {
 }
 
 #[test]
+fn a_port_that_goes_has_silence_believed_sooner() {
+    for is_the_wire in [true, false] {
+        let mut net = three();
+        join(&mut net);
+        // Between two loop frames.
+        net.run(Duration::from_millis(1_250));
+        if is_the_wire {
+            part(&mut net);
+        }
+        for node in 0..2 {
+            let now = net.now;
+            let router = &mut net.nodes[node].router;
+            router.handle_port_changes(now, &[PortChange::Left]);
+        }
+        let blocked = |net: &Net| {
+            let (_, large) = ends(net);
+            net.nodes[large].fib.port_is_blocked
+        };
+        net.run(Duration::from_millis(1_400));
+        assert!(blocked(&net));
+        net.run(Duration::from_millis(200));
+        assert_eq!(blocked(&net), !is_the_wire, "another port, another end");
+    }
+}
+
+#[test]
+fn many_floods_from_the_port_have_a_loop_frame_sent_at_once() {
+    let mut net = three();
+    join(&mut net);
+    net.run(Duration::from_millis(1_100));
+    let before = net.nodes[0].router.loops.counter;
+    net.run(Duration::from_millis(300));
+    assert_eq!(net.nodes[0].router.loops.counter, before, "none is due");
+    let now = net.now;
+    net.nodes[0].router.handle_notice(now, Notice::PortFloods);
+    net.run(Duration::from_millis(100));
+    assert_eq!(net.nodes[0].router.loops.counter, before + 1);
+}
+
+#[test]
 fn a_segment_without_a_way_by_the_mesh_is_no_loop() {
     let mut net = Net::new(&NAMES[..2]);
     net.connect(0, 1);

@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    LinkProtoInfoBridge,
+};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_core::Nla;
 use weave_core::{EthernetAddress, PortChange};
 
 /// What is known of one bridge.
@@ -69,17 +73,23 @@ impl Tracker {
             return;
         }
         self.unseen.remove(&port);
-        if !self.ports.contains_key(&port) && self.ports.len() < PORTS_MAX {
+        // The kernel lets frames through up to a second after the wire is there (linkwatch), and says so.
+        let is_open = port_state(link).is_none_or(|state| state == BridgePortState::Forwarding);
+        if is_open && !self.ports.contains_key(&port) && self.ports.len() < PORTS_MAX {
             self.ports.insert(port, BTreeSet::new());
             changes.push(PortChange::Joined);
         }
     }
 
     fn remove_port(&mut self, port: u32, changes: &mut Vec<PortChange>) {
-        for mac in self.ports.remove(&port).into_iter().flatten() {
+        let Some(stations) = self.ports.remove(&port) else {
+            return;
+        };
+        for mac in stations {
             self.stations.remove(&mac);
             changes.push(PortChange::Gone(mac));
         }
+        changes.push(PortChange::Left);
     }
 
     fn station(&mut self, entry: &NeighbourMessage, changes: &mut Vec<PortChange>) {
@@ -149,6 +159,38 @@ impl Tracker {
     }
 }
 
+/// The state of a bridge's port, where a message tells: one about a device in general, or one of the bridge's own.
+fn port_state(link: &LinkMessage) -> Option<BridgePortState> {
+    link.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::LinkInfo(infos) = attribute {
+            infos.iter().find_map(|info| {
+                let LinkInfo::PortData(InfoPortData::BridgePort(settings)) = info else {
+                    return None;
+                };
+                settings.iter().find_map(|setting| match setting {
+                    InfoBridgePort::State(state) => Some(*state),
+                    _ => None,
+                })
+            })
+        } else if let LinkAttribute::ProtoInfoBridge(settings) = attribute {
+            settings.iter().find_map(|setting| match setting {
+                LinkProtoInfoBridge::Other(setting) if setting.kind() == IFLA_BRPORT_STATE => {
+                    let mut state = [0];
+                    (setting.value_len() == 1).then(|| {
+                        setting.emit_value(&mut state);
+                        BridgePortState::from(state[0])
+                    })
+                }
+                _ => None,
+            })
+        } else {
+            None
+        }
+    })
+}
+
+/// linux/if_link.h; the crate reads it in messages about devices only.
+const IFLA_BRPORT_STATE: u16 = 1;
 /// Ports of a bridge that are watched: the kernel takes 1,024 (BR_MAX_PORTS).
 const PORTS_MAX: usize = 1_024;
 /// Stations that are kept in mind: as many as the router's table has places, about 2 MiB.
@@ -159,6 +201,8 @@ const PORT_STATIONS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
+    use rtnetlink::packet_core::DefaultNla;
+
     use super::*;
 
     #[test]
@@ -171,13 +215,44 @@ mod tests {
         assert_eq!(watch.seen(7, 1), []);
         assert_eq!(watch.seen(8, 2), [PortChange::Here(mac(2))]);
         assert_eq!(watch.aged(7, 1), []);
-        assert_eq!(watch.link(7, true, false), [PortChange::Gone(mac(1))]);
+        let left = [PortChange::Gone(mac(1)), PortChange::Left];
+        assert_eq!(watch.link(7, true, false), left);
+        assert_eq!(watch.link(7, true, false), [], "it has gone");
         assert_eq!(watch.link(7, true, true), [PortChange::Joined]);
         assert_eq!(watch.seen(7, 1), [PortChange::Here(mac(1))]);
-        assert_eq!(watch.link(7, false, true), [PortChange::Gone(mac(1))]);
+        assert_eq!(watch.link(7, false, true), left);
         let gone = watch.message(RouteNetlinkMessage::DelLink(link(8, true, true)));
-        assert_eq!(gone, [PortChange::Gone(mac(2))]);
+        assert_eq!(gone, [PortChange::Gone(mac(2)), PortChange::Left]);
         assert!(watch.tracker.stations.is_empty() && watch.tracker.ports.is_empty());
+    }
+
+    #[test]
+    fn a_port_joins_when_the_bridge_lets_its_frames_through() {
+        let mut watch = Watch::new();
+        let with_state = |state| {
+            let mut link = link(7, true, true);
+            let settings = InfoPortData::BridgePort(vec![InfoBridgePort::State(state)]);
+            link.attributes
+                .push(LinkAttribute::LinkInfo(vec![LinkInfo::PortData(settings)]));
+            RouteNetlinkMessage::NewLink(link)
+        };
+        assert_eq!(watch.message(with_state(BridgePortState::Disabled)), []);
+        assert_eq!(
+            watch.message(with_state(BridgePortState::Forwarding)),
+            [PortChange::Joined]
+        );
+        // The bridge's own message: its family and IFLA_PROTINFO.
+        let of_bridge = |state: u8| {
+            let state = DefaultNla::new(IFLA_BRPORT_STATE, vec![state]);
+            let mut link = link(8, true, true);
+            link.header.interface_family = AddressFamily::Bridge;
+            link.attributes.push(LinkAttribute::ProtoInfoBridge(vec![
+                LinkProtoInfoBridge::Other(state),
+            ]));
+            RouteNetlinkMessage::NewLink(link)
+        };
+        assert_eq!(watch.message(of_bridge(0)), []);
+        assert_eq!(watch.message(of_bridge(3)), [PortChange::Joined]);
     }
 
     #[test]
@@ -197,7 +272,7 @@ mod tests {
         assert_eq!(watch.seen(OWN, 1), [], "it moved away: its frames tell");
         assert_eq!(
             watch.link(7, true, false),
-            [],
+            [PortChange::Left],
             "so it did not go with the port"
         );
     }
@@ -209,8 +284,9 @@ mod tests {
         watch.link(8, true, true);
         watch.seen(7, 1);
         assert_eq!(watch.seen(8, 1), [PortChange::Here(mac(1))]);
-        assert_eq!(watch.link(7, false, false), []);
-        assert_eq!(watch.link(8, false, false), [PortChange::Gone(mac(1))]);
+        assert_eq!(watch.link(7, false, false), [PortChange::Left]);
+        let left = [PortChange::Gone(mac(1)), PortChange::Left];
+        assert_eq!(watch.link(8, false, false), left);
     }
 
     #[test]
@@ -224,7 +300,7 @@ mod tests {
         assert_eq!(watch.link(8, true, true), []);
         let mut changes = Vec::new();
         watch.tracker.end_listing_of_ports(&mut changes);
-        assert_eq!(changes, [PortChange::Gone(mac(7))]);
+        assert_eq!(changes, [PortChange::Gone(mac(7)), PortChange::Left]);
         assert_eq!(watch.seen(8, 8), []);
     }
 
