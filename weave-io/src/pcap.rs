@@ -89,7 +89,7 @@ impl PcapPort {
                 capture
                     .promisc(true)
                     .immediate_mode(true)
-                    .snaplen(FRAME_BYTES_MAX as i32)
+                    .snaplen(CAPTURE_BYTES)
                     .buffer_size(RING_BYTES)
                     .open()
             })
@@ -279,15 +279,17 @@ fn words(error: &PcapFailure) -> String {
     }
 }
 
-/// The largest frame: 65,535 bytes of IP, an Ethernet header and one VLAN tag. A larger one (the kernel's "big TCP") is
-/// cut off by the capture, which is seen and counted.
+/// The largest frame: 65,535 bytes of IP, an Ethernet header and one VLAN tag.
 const FRAME_BYTES_MAX: usize = 65_535 + 14 + 4;
+/// Bytes of a frame that are captured: with the kernel's header before it (80 bytes, `TPACKET2_HDRLEN` and a place for a
+/// VLAN tag) a slot of 64 KiB, where one more would take 128. What the kernel puts together of TCP segments of usual sizes
+/// is shorter, its own super-frames are by `MAX_TCP_HEADER`; a longer one is cut off, which is seen and counted.
+const CAPTURE_BYTES: i32 = 65_536 - 80;
 /// Frames looked at in one call, those included that cannot be handed on: somebody may send nothing else.
 const LOOKS_MAX: usize = 64;
-/// What libpcap is asked for, bytes. In immediate mode each frame has a slot of its own: 256 of them where the device
-/// may hand up super-frames, which is 2.5 ms of small frames at 100,000 a second; thousands of the MTU's size where it
-/// may not. A super-frame and the kernel's header before it are a little more than 64 KiB and take a block of 128: so
-/// the ring is twice this, 32 MiB, and counts as the process's own memory.
-const RING_BYTES: i32 = 16 << 20;
+/// The kernel's ring, which counts as the process's own memory. In immediate mode each frame has a slot of its own: 512
+/// of them where the device may hand up super-frames, which is 5 ms of small frames at 100,000 a second; thousands of the
+/// MTU's size where it may not.
+const RING_BYTES: i32 = 32 << 20;
 /// Fewer frames than fit into the ring in any case. libpcap takes a smaller ring where memory is short.
 const RING_FRAMES_MIN: u32 = 64;

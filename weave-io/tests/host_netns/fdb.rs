@@ -1,6 +1,6 @@
 //! What a bridge tells of its stations.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weave_core::{EthernetAddress, PortChange};
 use weave_io::host::{FdbWatch, Netlink, ScopedNetNs};
@@ -147,6 +147,8 @@ impl Lab {
     }
 
     fn station(&self, port: &str, number: u32) {
+        // A port learns nothing (EPERM) until the kernel's own work queue has found that its carrier is up.
+        self.await_forwarding(port);
         self.bridge(&[
             "fdb",
             "replace",
@@ -156,6 +158,17 @@ impl Lab {
             "master",
             "dynamic",
         ]);
+    }
+
+    fn await_forwarding(&self, port: &str) {
+        let give_up = Instant::now() + Duration::from_secs(5);
+        while !self
+            .bridge(&["link", "show", "dev", port])
+            .contains("state forwarding")
+        {
+            assert!(Instant::now() < give_up, "{port} does not forward");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Whether the bridge knows where the station is.

@@ -95,6 +95,22 @@ const MEANINGS: &[(&str, &str)] = &[
         "unknown_connections",
         "news of connections that were gone by then",
     ),
+    (
+        "streams_carried",
+        "times that a link went on over TCP, since UDP did not answer",
+    ),
+    (
+        "stream_packets_received",
+        "packets with frames that came over TCP",
+    ),
+    (
+        "stream_packets_sent",
+        "packets with frames that were sent over TCP",
+    ),
+    (
+        "stream_packets_dropped",
+        "packets with frames that TCP was too slow for, or that no stream was there for",
+    ),
 ];
 
 #[cfg(test)]

@@ -311,7 +311,7 @@ pub(super) static FAMILIES: &[Family] = &[
     gauge(
         "weave_links",
         &["state"],
-        "Links with neighbours: usable, without tunnel keys yet, or down",
+        "Links with neighbours by what carries their frames: udp, tcp, or none (no_tunnel: no keys yet; down: no answer)",
         |source, samples| {
             let links = &source.status.connections;
             let of = |state: &str| {
@@ -320,7 +320,7 @@ pub(super) static FAMILIES: &[Family] = &[
                     .filter(|link| link_state(link) == state)
                     .count()
             };
-            for state in ["usable", "no_tunnel", "down"] {
+            for state in ["udp", "tcp", "no_tunnel", "down"] {
                 samples.add(&[state], of(state));
             }
         },
@@ -443,10 +443,11 @@ fn split<T>(items: impl Iterator<Item = T>, holds: impl Fn(&T) -> bool) -> (usiz
 }
 
 fn link_state(link: &ConnectionStatus) -> &'static str {
-    match (link.usable, &link.cipher) {
-        (true, _) => "usable",
-        (false, None) => "no_tunnel",
-        (false, Some(_)) => "down",
+    match (link.carrier.as_deref(), &link.cipher) {
+        (Some("tcp"), _) => "tcp",
+        (Some(_), _) => "udp",
+        (None, None) => "no_tunnel",
+        (None, Some(_)) => "down",
     }
 }
 

@@ -29,7 +29,7 @@ fn what_is_served_is_the_format_whatever_others_call_themselves() {
     assert_eq!(samples["weave_mac_addresses{place=\"there\"}"], 4.0);
     assert_eq!(samples["weave_routers{reachable=\"no\"}"], 1.0);
     assert_eq!(samples["weave_routes{way=\"direct_path\"}"], 1.0);
-    assert_eq!(samples["weave_links{state=\"usable\"}"], 2.0);
+    assert_eq!(samples["weave_links{state=\"udp\"}"], 2.0);
     assert_eq!(samples["weave_links{state=\"no_tunnel\"}"], 1.0);
     assert_eq!(samples["weave_healthy"], 0.0);
     let rtt = "weave_link_rtt_seconds{peer=\"n0\",peer_id=\"id0\"}";

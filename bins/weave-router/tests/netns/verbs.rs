@@ -10,7 +10,7 @@ use weave_core::{Ping, Trace};
 
 use super::basics::LINK_TIME_MAX;
 use super::exposition;
-use super::lab::{Host, Lab, figure};
+use super::lab::{Host, Lab, figure, within};
 
 pub(super) fn ping_trace_and_metrics_tell_the_way_over_a_relay() {
     let mut lab = Lab::new();
@@ -55,7 +55,7 @@ pub(super) fn ping_trace_and_metrics_tell_the_way_over_a_relay() {
     figure(&format!("{} samples in {:?}", at_a.len(), start.elapsed()));
     let at_b = exposition::read(&scrape(&b));
     assert_eq!(at_a["weave_routes{way=\"relayed\"}"], 1.0);
-    assert_eq!(at_a["weave_links{state=\"usable\"}"], 1.0);
+    assert_eq!(at_a["weave_links{state=\"udp\"}"], 1.0);
     assert!(at_a["weave_frames_total{direction=\"in\"}"] >= 2.0);
     assert_eq!(at_a["weave_packets_relayed_total"], 0.0);
     // The echo of the containers, and those of the routers.
@@ -68,18 +68,19 @@ pub(super) fn ping_trace_and_metrics_tell_the_way_over_a_relay() {
 
     lab.heal(&a, &c);
     a.await_direct(Duration::from_secs(20), &[&c]);
-    let ping: Ping = ask(&a, "/ping", "c");
-    assert_eq!(ping.hops.len(), 1, "{ping:?}");
-    figure(&format!("ping over the link: {:?} us", times(&ping)));
-    let trace: Trace = ask(&a, "/trace", "c");
-    assert!(
-        trace.why[0].starts_with("the direct link costs least: "),
-        "{trace:?}"
-    );
-    assert!(trace.why[0].contains("; by b it would be "), "{trace:?}");
+    // A link that is seconds old may still lose to the relay, as its first round trips are measured.
+    let (trace, _) = within(LINK_TIME_MAX, "the link is the way to c", || {
+        let trace: Trace = ask(&a, "/trace", "c");
+        let why = &trace.why[0];
+        (why.starts_with("the direct link costs least: ") && why.contains("; by b it would be "))
+            .then_some(trace)
+    });
     assert_eq!(trace.others[0].next_hop, "b", "{trace:?}");
     assert!(trace.others[0].cost_us > trace.cost_us, "{trace:?}");
     figure(&format!("trace: {}", trace.why.join("; ")));
+    let ping: Ping = ask(&a, "/ping", "c");
+    assert_eq!(ping.hops.len(), 1, "{ping:?}");
+    figure(&format!("ping over the link: {:?} us", times(&ping)));
     let at_a = exposition::read(&scrape(&a));
     assert_eq!(at_a["weave_routes{way=\"link\"}"], 2.0);
     assert_eq!(at_a["weave_routes{way=\"relayed\"}"], 0.0);

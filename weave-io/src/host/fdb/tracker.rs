@@ -167,21 +167,25 @@ fn port_state(link: &LinkMessage) -> Option<BridgePortState> {
                 let LinkInfo::PortData(InfoPortData::BridgePort(settings)) = info else {
                     return None;
                 };
-                settings.iter().find_map(|setting| match setting {
-                    InfoBridgePort::State(state) => Some(*state),
-                    _ => None,
+                settings.iter().find_map(|setting| {
+                    if let InfoBridgePort::State(state) = setting {
+                        Some(*state)
+                    } else {
+                        None
+                    }
                 })
             })
         } else if let LinkAttribute::ProtoInfoBridge(settings) = attribute {
-            settings.iter().find_map(|setting| match setting {
-                LinkProtoInfoBridge::Other(setting) if setting.kind() == IFLA_BRPORT_STATE => {
+            settings.iter().find_map(|setting| {
+                let LinkProtoInfoBridge::Other(setting) = setting else {
+                    return None;
+                };
+                let is_state = setting.kind() == IFLA_BRPORT_STATE && setting.value_len() == 1;
+                is_state.then(|| {
                     let mut state = [0];
-                    (setting.value_len() == 1).then(|| {
-                        setting.emit_value(&mut state);
-                        BridgePortState::from(state[0])
-                    })
-                }
-                _ => None,
+                    setting.emit_value(&mut state);
+                    BridgePortState::from(state[0])
+                })
             })
         } else {
             None
