@@ -324,6 +324,16 @@ impl Streams {
         }
     }
 
+    /// Whether the router at the other end of a stream knows it: it may have let go of it without this end having heard.
+    pub(crate) fn is_held(&self, router: RouterId, conn: ConnId) -> bool {
+        let Some(&(id, end)) = self.by_conn.get(&(router, conn)) else {
+            return false;
+        };
+        self.streams
+            .get(&id)
+            .is_some_and(|stream| stream.ends[1 - end].conn.is_some())
+    }
+
     /// Streams that are open at both ends or at one.
     pub(crate) fn len(&self) -> usize {
         self.streams.len()

@@ -138,7 +138,7 @@ impl Choices<'_> {
         let (a, b) = (from.min(to), from.max(to));
         let group = || BTreeSet::from([from, to].map(|router| RouterId(router.0 / 2)));
         let mut numbers = Choices(&[self.next(), self.next()]);
-        match kind % 23 {
+        match kind % 24 {
             0 => Fault::HealAll,
             1 => Fault::Heal(a, b),
             2 | 3 => Fault::Cut(a, b),
@@ -165,6 +165,7 @@ impl Choices<'_> {
             19 => Fault::Jitter(a, b, numbers.micros(20_000)),
             20 => Fault::Reorder(a, b, numbers.permille(300)),
             21 => Fault::Corrupt(a, b, numbers.permille(300)),
+            22 => Fault::BlockUdp(a, b),
             _ => Fault::Duplicate(a, b, numbers.permille(300)),
         }
     }
@@ -190,6 +191,6 @@ mod tests {
                 faults.insert(text.split(' ').next().map(str::to_owned));
             }
         }
-        assert_eq!(faults.len(), 23, "all kinds, a transfer and the end");
+        assert_eq!(faults.len(), 24, "all kinds, a transfer and the end");
     }
 }

@@ -269,8 +269,8 @@ mod tests {
                     .map(|(_, kind)| (kind.mapping, kind.filtering)),
             );
         }
-        let all = "block-udp bursts corrupt crash cut cut-one-way duplicate end flip-stream heal heal-all hostile jitter loss \
-                   move move-silently mtu nat-rebind partition power-off reorder restart strangers transfer";
+        let all = "block-udp bursts corrupt crash cut cut-one-way duplicate end flip-stream heal heal-all hostile \
+                   jitter loss move move-silently mtu nat-rebind partition power-off reorder restart strangers transfer";
         assert_eq!(words.into_iter().collect::<Vec<_>>().join(" "), all);
         assert_eq!(behaviours.len(), 9);
     }

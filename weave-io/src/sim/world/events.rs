@@ -393,10 +393,11 @@ impl World {
         if LoopFrame::is_from(bytes, &peer) {
             return;
         }
-        let checked = if self.is_question(bytes) {
-            self.frames.asked(self.now, router.0, bytes)
-        } else {
-            self.frames.delivered(router.0, bytes)
+        let checked = match self.asker(bytes) {
+            // Its old router and its new one may both have asked.
+            Some(host) if self.moves.is_sought(host, self.now) => Ok(()),
+            Some(_) => self.frames.asked(self.now, router.0, bytes),
+            None => self.frames.delivered(router.0, bytes),
         };
         if let Err((checker, sentence)) = checked {
             self.violate(checker, sentence);
@@ -424,8 +425,8 @@ impl World {
         }
     }
 
-    /// Whether a router asked this on behalf of a container: its own requests are shorter, for nothing pads them.
-    fn is_question(&self, bytes: &[u8]) -> bool {
+    /// The container on whose behalf a router asked this: its own requests are shorter, for nothing pads them.
+    fn asker(&self, bytes: &[u8]) -> Option<HostId> {
         let arp = EthernetFrame::new_checked(bytes)
             .ok()
             .filter(|frame| frame.ethertype() == EthernetProtocol::Arp && bytes.len() == 60)
@@ -437,12 +438,13 @@ impl World {
             ..
         })) = arp.as_ref().map(ArpRepr::parse)
         else {
-            return false;
+            return None;
         };
-        self.hosts.iter().any(|attached| {
+        let asker = self.hosts.iter().position(|attached| {
             let host = &attached.host;
             (host.mac(), host.address()) == (source_hardware_addr, source_protocol_addr)
-        })
+        });
+        asker.map(HostId)
     }
 
     /// Does what a router wants done. Writes to one stream in a row are one chunk, as one `write` would be.

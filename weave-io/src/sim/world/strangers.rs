@@ -33,8 +33,6 @@ pub(super) struct Strangers {
 #[derive(Debug)]
 struct Connection {
     router: RouterId,
-    /// Which start of the router took it.
-    start: u64,
     opened: Option<Duration>,
     opening: Vec<u8>,
     manner: Manner,
@@ -108,7 +106,6 @@ impl World {
             let (opening, manner) = strangers.overheard.hostile_opening(&mut strangers.dice);
             let connection = Connection {
                 router,
-                start: 0,
                 opened: None,
                 opening,
                 manner,
@@ -134,7 +131,6 @@ impl World {
             return;
         }
         let router = connection.router;
-        connection.start = self.machines[router.0].starts;
         // Some come from one address, most from many.
         let source = match strangers.dice.below(3) {
             0 => SocketAddr::from(([198, 51, 100, 7], strangers.dice.number() as u16)),
@@ -230,11 +226,10 @@ impl World {
     /// Connections of strangers that a router holds for too long, or too many of them.
     pub(super) fn held_strangers(&self) -> Option<String> {
         let mut held = BTreeMap::new();
-        for connection in self.strangers.connections.values() {
-            let machine = &self.machines[connection.router.0];
+        for (conn, connection) in &self.strangers.connections {
             let Some(opened) = connection
                 .opened
-                .filter(|_| machine.process.is_some() && machine.starts == connection.start)
+                .filter(|_| self.streams.is_held(STRANGER, *conn))
             else {
                 continue;
             };
