@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use weave_core::{
     Batch, Entries, Entry, Fib, FloodHeader, Forwarder, ForwarderConfig, FrameMeta, HEAD_BYTES,
-    Kind, MacTable, Neighbour, NeighbourIndex, NextHop, Note, Notice, Notices, Output, PacketMeta,
-    PacketView, Progress, Receiver, Remote, SEALED_HEADER_BYTES, Site, SiteRoute, Streamed, View,
-    seal_packet,
+    Kind, MacTable, Neighbour, NeighbourIndex, NextHop, Note, Notice, Notices, Origin, Output,
+    PacketMeta, PacketView, Progress, Receiver, Remote, SEALED_HEADER_BYTES, Site, SiteRoute,
+    Streamed, View, seal_packet,
 };
 use weave_crypto::{ShortId, Suite, TunnelKeys};
 use weave_mesh::{Probe, ProbeKind};
@@ -172,7 +172,13 @@ impl World {
                     packet_bytes_max: 1_472,
                 });
             }
-            fib.origins.insert(short, site);
+            Arc::make_mut(&mut fib.origins).insert(
+                short,
+                Origin {
+                    site,
+                    heard: Arc::default(),
+                },
+            );
             fib.sites[site.index()] = Some(SiteRoute {
                 heard: None,
                 destination: short,

@@ -42,8 +42,8 @@ pub struct Fib {
     /// By origin (our own included): the neighbours to pass a flood on to. An origin that is not here is
     /// passed to every neighbour but the sender.
     pub floods: HashMap<ShortId, Vec<NeighbourIndex>>,
-    /// By router: its site, for learning from floods.
-    pub origins: HashMap<ShortId, Site>,
+    /// By router: its site, for learning from floods, and whether it floods at all.
+    pub origins: Arc<HashMap<ShortId, Origin>>,
     /// Bytes of the largest UDP payload that every link of our own tree takes: our floods are cut to it, for no
     /// hop on the way can.
     pub flood_packet_bytes_max: usize,
@@ -101,6 +101,15 @@ pub struct Neighbour {
     pub packet_bytes_max: usize,
 }
 
+/// A router whose floods may come in.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Its site.
+    pub site: Site,
+    /// When floods of it last passed: a tree is computed for those only that do flood.
+    pub heard: Arc<Heard>,
+}
+
 /// By what packets reach a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remote {
@@ -147,7 +156,7 @@ impl Fib {
             tags: HashMap::new(),
             relays: HashMap::new(),
             floods: HashMap::new(),
-            origins: HashMap::new(),
+            origins: Arc::default(),
             flood_packet_bytes_max: usize::from(weave_mesh::PATH_MTU_BYTES_BASE),
             mates: Vec::new(),
             port_is_blocked: false,
@@ -181,12 +190,15 @@ impl Fib {
 pub struct Heard {
     any_us: AtomicU64,
     unicast_us: AtomicU64,
+    flood_us: AtomicU64,
 }
 
 impl Heard {
     /// A unicast frame that goes to or comes from a router makes it active for this long (design: probes go
     /// fast for 5 s after the last one).
     pub const ACTIVE_FOR: Duration = Duration::from_secs(5);
+    /// A router whose floods passed within this time has a tree to flood along (design: 60 s).
+    pub const FLOODS_FOR: Duration = Duration::from_secs(60);
 
     /// Stamps any genuine packet.
     pub fn stamp(&self, epoch: Instant, now: Instant) {
@@ -195,9 +207,12 @@ impl Heard {
 
     /// Stamps a unicast frame in either direction, and says whether the router had been idle before.
     pub fn stamp_unicast(&self, epoch: Instant, now: Instant) -> bool {
-        let at = micros(epoch, now);
-        let before = self.unicast_us.swap(at, Ordering::Relaxed);
-        before == 0 || at.saturating_sub(before) > Self::ACTIVE_FOR.as_micros() as u64
+        stamp(&self.unicast_us, epoch, now, Self::ACTIVE_FOR)
+    }
+
+    /// Stamps a flood that the router began, and says whether none passed for long before.
+    pub fn stamp_flood(&self, epoch: Instant, now: Instant) -> bool {
+        stamp(&self.flood_us, epoch, now, Self::FLOODS_FOR)
     }
 
     /// When a genuine packet was last heard.
@@ -209,6 +224,19 @@ impl Heard {
     pub fn last_unicast(&self, epoch: Instant) -> Option<Instant> {
         instant(epoch, self.unicast_us.load(Ordering::Relaxed))
     }
+
+    /// Whether a flood that the router began passed of late.
+    pub fn floods(&self, epoch: Instant, now: Instant) -> bool {
+        instant(epoch, self.flood_us.load(Ordering::Relaxed))
+            .is_some_and(|at| now.saturating_duration_since(at) < Self::FLOODS_FOR)
+    }
+}
+
+/// Renews a stamp, and says whether the former one is older than `idle`, or there was none.
+fn stamp(stamp_us: &AtomicU64, epoch: Instant, now: Instant, idle: Duration) -> bool {
+    let at = micros(epoch, now);
+    let before = stamp_us.swap(at, Ordering::Relaxed);
+    before == 0 || u128::from(at.saturating_sub(before)) > idle.as_micros()
 }
 
 /// Microseconds since the epoch, at least 1: zero stands for never.
@@ -233,6 +261,9 @@ mod tests {
         assert!(heard.stamp_unicast(epoch, epoch + Duration::from_secs(1)));
         assert!(!heard.stamp_unicast(epoch, epoch + Duration::from_secs(6)));
         assert!(heard.stamp_unicast(epoch, epoch + Duration::from_millis(11_001)));
+        assert!(heard.stamp_flood(epoch, epoch));
+        assert!(heard.floods(epoch, epoch + Duration::from_secs(59)));
+        assert!(!heard.floods(epoch, epoch + Duration::from_secs(61)));
         heard.stamp(epoch, epoch + Duration::from_secs(2));
         assert_eq!(heard.last(epoch), Some(epoch + Duration::from_secs(2)));
     }

@@ -33,7 +33,7 @@ use crate::packet::{self, ENVELOPE_BYTES, Envelope, FLOOD_HEADER_BYTES, FloodHea
 use crate::packet::{EntryHeader, PACKET_OVERHEAD_BYTES, SEALED_HEADER_BYTES, TAG_BYTES};
 use crate::{
     Batch, DropReason, Ecn, Fib, ForwardStats, FrameCaps, FrameMeta, Heard, Learned, MacTable,
-    Neighbour, Notice, Notices, PacketCaps, PacketMeta, Remote, Site, Streamed,
+    Neighbour, Notice, Notices, Origin, PacketCaps, PacketMeta, Remote, Site, Streamed,
 };
 
 mod asking;
@@ -453,6 +453,13 @@ impl<'a, 'o> Turn<'a, 'o> {
                 }
             }
             Learned::Full => self.stats.macs_not_learned += 1,
+        }
+    }
+
+    /// Stamps a flood that came in.
+    fn stamp_flood(&mut self, origin: &Origin) {
+        if origin.heard.stamp_flood(self.view.fib.epoch, self.now) {
+            self.notices.push(Notice::Floods { site: origin.site });
         }
     }
 

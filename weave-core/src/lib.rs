@@ -70,7 +70,9 @@ mod timer;
 mod topology;
 
 pub use batch::{BUFFER_BYTES, Batch, Buffer, HEAD_BYTES};
-pub use fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, Remote, SiteRoute};
+pub use fib::{
+    Fib, Heard, Neighbour, NeighbourIndex, NextHop, Origin, Receiver, Remote, SiteRoute,
+};
 pub use forward::{Forwarder, ForwarderConfig, Output, Progress, View, recover_offload};
 pub use io::{
     Ecn, FrameCaps, FrameIo, FrameMeta, Missed, Offload, PacketCaps, PacketIo, PacketMeta,

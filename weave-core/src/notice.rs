@@ -31,6 +31,11 @@ pub enum Notice {
         /// The neighbour's site.
         site: Site,
     },
+    /// A flood of this router came after a long time without.
+    Floods {
+        /// The router's site.
+        site: Site,
+    },
     /// A unicast frame waits for a tunnel to this site.
     NoTunnel {
         /// The site.

@@ -9,6 +9,7 @@ mod departures;
 mod direct;
 mod echo;
 mod find;
+mod flood_trees;
 mod history;
 mod keys;
 mod loops;
@@ -84,9 +85,10 @@ pub struct Router {
     departures: Departures,
     loops: Loops,
     verifier: Arc<dyn Verifier>,
-    heard: BTreeMap<PeerId, Arc<Heard>>,
     topology: Topology,
     tree: PathTree,
+    /// By origin that floods: the neighbours that this router passes its floods on to.
+    flood_children: BTreeMap<PeerId, Vec<PeerId>>,
     /// Computations of routes are accounted for up to here.
     routes_paid_until: Instant,
     flood_sequence: Arc<AtomicU64>,
@@ -171,9 +173,9 @@ impl Router {
             departures: Departures::default(),
             loops: Loops::default(),
             verifier: Arc::clone(&verifier),
-            heard: BTreeMap::new(),
             topology: Topology::default(),
             tree: PathTree::new(&Topology::default(), 0),
+            flood_children: BTreeMap::new(),
             routes_paid_until: now,
             flood_sequence: Arc::new(AtomicU64::new(first_flood_sequence(boot_id))),
             fib_version: 0,
@@ -282,6 +284,11 @@ impl Router {
                     self.want_direct(now, peer);
                 }
             }
+            Notice::Floods { site } => {
+                if let Some(peer) = self.sites.peer(site) {
+                    self.handle_flood(peer);
+                }
+            }
             Notice::NoTunnel { site } => {
                 if let Some(peer) = self.sites.peer(site) {
                     self.begin_tunnel(now, peer);
@@ -370,22 +377,7 @@ impl Router {
 
     /// The time of [`Router::poll_timeout`] has come (or any other: what is not due is left alone).
     pub fn handle_timeout(&mut self, now: Instant) {
-        let mut active = Vec::new();
-        for (peer, heard) in &self.heard {
-            if let Some(at) = heard.last(self.epoch) {
-                self.mesh.handle_heard(now, *peer, at);
-            }
-            if let Some(at) = heard.last_unicast(self.epoch)
-                && now.saturating_duration_since(at) < Heard::ACTIVE_FOR
-            {
-                self.mesh.handle_activity(now, *peer);
-                active.push(*peer);
-            }
-        }
-        // A notice may have been lost.
-        for peer in active {
-            self.want_direct(now, peer);
-        }
+        self.look_at_stamps(now);
         self.mesh.handle_timeout(now);
         if self.timers.take_due(Timer::Meetings, now) {
             self.run_meetings(now);
@@ -586,8 +578,8 @@ impl Router {
                 reason,
                 stood_for,
             } => self.direct_is_down(now, peer, stood_for, reason),
-            weave_mesh::Event::Records { .. } => {
-                self.end_tunnels_of_older_boots(now);
+            weave_mesh::Event::Records { changed } => {
+                self.end_tunnels_of_older_boots(now, &changed);
                 self.routes_are_stale(now);
                 self.begin_awaited_tunnels(now);
             }
@@ -637,6 +629,38 @@ impl Router {
     }
 
     // Private: the rest.
+
+    /// What the data plane stamped, before deadlines are judged by it. A notice of it may have been lost.
+    fn look_at_stamps(&mut self, now: Instant) {
+        let due = self.mesh.due_links(now);
+        let mut active = Vec::new();
+        let mut flooding = Vec::new();
+        for (peer, known) in self.sites.iter() {
+            let heard = &known.heard;
+            if heard.floods(self.epoch, now) && !self.flood_children.contains_key(&peer) {
+                flooding.push(peer);
+            }
+            // A link that is not due is not judged.
+            if !due.contains(&peer) && self.mesh.link(&peer).is_some() {
+                continue;
+            }
+            if let Some(at) = heard.last(self.epoch) {
+                self.mesh.handle_heard(now, peer, at);
+            }
+            if let Some(at) = heard.last_unicast(self.epoch)
+                && now.saturating_duration_since(at) < Heard::ACTIVE_FOR
+            {
+                self.mesh.handle_activity(now, peer);
+                active.push(peer);
+            }
+        }
+        for peer in active {
+            self.want_direct(now, peer);
+        }
+        for peer in flooding {
+            self.handle_flood(peer);
+        }
+    }
 
     fn handle_note(&mut self, now: Instant, from: PeerId, note: Note) {
         match note {
@@ -700,7 +724,6 @@ impl Router {
             self.forget_direct(&peer);
             self.departures.forget(&peer);
             self.loops.forget(&peer);
-            self.heard.remove(&peer);
             self.fib_is_stale = true;
         }
     }

@@ -3,8 +3,6 @@
 //! A link counts only when both of its ends report it; its cost is the larger of the two, its path MTU the smaller.
 //! Routers are numbered in the order of their identities, so that equal stores give equal graphs.
 
-use std::collections::BTreeMap;
-
 use weave_crypto::PeerId;
 
 /// What one router reports about one of its links.
@@ -49,36 +47,47 @@ impl Topology {
     /// assert_eq!(topology.edges(0)[0].to, 1);
     /// ```
     pub fn new(reports: impl IntoIterator<Item = (PeerId, Vec<ReportedLink>)>) -> Self {
-        let reports: BTreeMap<PeerId, BTreeMap<PeerId, ReportedLink>> = reports
-            .into_iter()
-            .map(|(router, links)| {
-                let mut by_neighbour = BTreeMap::new();
-                for link in links {
-                    let kept: &mut ReportedLink =
-                        by_neighbour.entry(link.neighbour).or_insert(link);
-                    if link.cost_us < kept.cost_us {
-                        *kept = link;
-                    }
-                }
-                (router, by_neighbour)
-            })
-            .collect();
-        let routers: Vec<PeerId> = reports.keys().copied().collect();
-        let edges = reports
+        let mut reports: Vec<(PeerId, Vec<ReportedLink>)> = reports.into_iter().collect();
+        reports.sort_by_key(|(router, _)| *router);
+        // Of two reports of one router the last counts, as in a map.
+        reports.reverse();
+        reports.dedup_by_key(|(router, _)| *router);
+        reports.reverse();
+        let routers: Vec<PeerId> = reports.iter().map(|(router, _)| *router).collect();
+        // Links by the numbers of both ends, so that the rest compares small numbers, not identities.
+        let one_sided: Vec<Vec<Edge>> = reports
             .iter()
             .map(|(router, links)| {
-                links
-                    .values()
+                let mut edges: Vec<Edge> = links
+                    .iter()
                     .filter(|link| link.neighbour != *router)
                     .filter_map(|link| {
-                        let back = reports.get(&link.neighbour)?.get(router)?;
                         Some(Edge {
                             to: routers.binary_search(&link.neighbour).ok()?,
-                            cost_us: link.cost_us.max(back.cost_us),
-                            path_mtu_bytes: link.path_mtu_bytes.min(back.path_mtu_bytes),
+                            cost_us: link.cost_us,
+                            path_mtu_bytes: link.path_mtu_bytes,
                         })
                     })
-                    .collect()
+                    .collect();
+                edges.sort_by_key(|edge| (edge.to, edge.cost_us));
+                edges.dedup_by_key(|edge| edge.to);
+                edges
+            })
+            .collect();
+        let edges = one_sided
+            .iter()
+            .enumerate()
+            .map(|(from, edges)| {
+                let both_sided = |edge: &Edge| {
+                    let back = &one_sided[edge.to];
+                    let back = &back[back.binary_search_by_key(&from, |edge| edge.to).ok()?];
+                    Some(Edge {
+                        to: edge.to,
+                        cost_us: edge.cost_us.max(back.cost_us),
+                        path_mtu_bytes: edge.path_mtu_bytes.min(back.path_mtu_bytes),
+                    })
+                };
+                edges.iter().filter_map(both_sided).collect()
             })
             .collect();
         Self { routers, edges }

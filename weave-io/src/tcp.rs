@@ -26,8 +26,8 @@ const SEGMENT_BYTES: u32 = 1_200;
 /// messages go first and packets grow old.
 const NOT_SENT_BYTES: u32 = 16 << 10;
 
-/// Streams that wait to be accepted.
-const BACKLOG: i32 = 128;
+/// Streams that wait to be accepted: a burst of strangers must not have the kernel drop what a peer opens.
+const BACKLOG: i32 = 1_024;
 
 /// Listens. `[::]` also takes IPv4, and falls back to `0.0.0.0` where IPv6 is switched off.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {

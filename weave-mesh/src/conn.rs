@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use weave_crypto::{LinkHandshake, PeerId, SealedStream};
 
+use crate::budget::Class;
 use crate::timer::{WakeReason, sooner};
 
 /// Names a TCP connection between the mesh and its driver; never used twice.
@@ -35,6 +36,8 @@ impl fmt::Display for ConnId {
 pub(crate) struct Conn {
     pub(crate) remote: SocketAddr,
     pub(crate) is_dialled: bool,
+    /// What it counts as while it is set up, if it was accepted.
+    pub(crate) accepted_as: Option<Class>,
     pub(crate) stage: Stage,
     /// When the stage must be over. None for the stream of a link.
     pub(crate) deadline: Option<Instant>,

@@ -186,6 +186,20 @@ impl Dialler {
         Some(wish.peer)
     }
 
+    /// Every address that somebody wanted may be found at.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let of_wishes = self.wishes.iter().flat_map(|(purpose, wish)| {
+            let named = match purpose {
+                Purpose::Target(target) => target.socket(),
+                Purpose::Rejoin(address) => Some(*address),
+                Purpose::Peer(_) => None,
+            };
+            let found = wish.addresses.iter().chain(&wish.queue).copied();
+            found.chain(named).chain(wish.working)
+        });
+        of_wishes.chain(self.attempts.values().map(|(_, remote)| *remote))
+    }
+
     /// Connections under way for a purpose.
     pub(crate) fn attempts_for(&self, purpose: &Purpose) -> Vec<ConnId> {
         self.attempts

@@ -24,6 +24,9 @@ const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024;
 /// Between messages of records to one neighbour: at most this much for each hop is added to the way of a record, and
 /// only where records came along that hop just before.
 const PACE: Duration = Duration::from_millis(20);
+/// So much more for each router beyond 50: the more there are, the more has come together by then, and come from
+/// the neighbour itself.
+const PACE_PER_ROUTER: Duration = Duration::from_micros(400);
 /// Room for enum index and lengths in a message of records.
 const RECORDS_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64;
 
@@ -92,7 +95,8 @@ impl Flooding {
         }
         let messages: Vec<Control> = std::iter::from_fn(|| self.next_message(store)).collect();
         if !messages.is_empty() {
-            self.paced_until = Some(now + PACE);
+            let beyond = u32::try_from(store.len().saturating_sub(50)).unwrap_or(u32::MAX);
+            self.paced_until = Some(now + PACE + PACE_PER_ROUTER.saturating_mul(beyond));
         }
         self.is_blocked = true;
         messages

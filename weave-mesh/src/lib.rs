@@ -63,6 +63,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod budget;
 mod conn;
 mod dial;
 mod error;
@@ -83,6 +84,7 @@ mod touched;
 pub mod wire;
 
 pub use crate::{
+    budget::HALF_OPEN_MAX,
     conn::ConnId,
     dial::{DIALS_MAX, TARGETS_MAX, TargetState, TargetStatus},
     error::{CloseReason, DownReason, FailReason, SendError},
@@ -90,8 +92,8 @@ pub use crate::{
     liveness::{ACTIVE_FOR, ACTIVE_INTERVAL, ANSWERS_MIN, IDLE_INTERVAL, MISSES_MAX},
     mesh::{
         Action, CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, Event, FRAME_TIMEOUT,
-        HALF_OPEN_MAX, HOLD_TIMEOUT, Mesh, MeshConfig, ROUTED_QUEUE_BYTES_MAX, SEARCH_TIMEOUT,
-        SILENCE_TIMEOUT, STAGE_TIMEOUT,
+        HOLD_TIMEOUT, Mesh, MeshConfig, ROUTED_QUEUE_BYTES_MAX, SEARCH_TIMEOUT, SILENCE_TIMEOUT,
+        STAGE_TIMEOUT,
     },
     packet_queue::{PACKET_QUEUE_AGE_MAX, PACKET_QUEUE_BYTES_MAX, PacketQueue},
     probe::{PROBE_BYTES, Probe, ProbeError, ProbeKind},

@@ -29,6 +29,7 @@ use self::direct::Directs;
 pub use self::direct::{CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, SEARCH_TIMEOUT};
 pub use self::event::{Action, Event};
 use self::gossip::{DIGEST_SOON, Publisher};
+use crate::budget::{Budget, Source};
 use crate::conn::{Conn, ConnId};
 use crate::dial::{Dialler, TargetStatus};
 use crate::error::{CloseReason, DownReason, FailReason, SendError};
@@ -45,8 +46,6 @@ use crate::timer::{Deadlines, WakeReason, sooner};
 use crate::touched::Touched;
 use crate::wire::{Control, Goodbye, ROUTED_BODY_BYTES_MAX, RecordBytes, Routed};
 
-/// Most accepted connections that are not set up yet; more are closed at once.
-pub const HALF_OPEN_MAX: usize = 256;
 /// How long opening, and then the set-up of a stream, may each take.
 pub const STAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a frame of a stream may take from its first byte to its last: longer than TCP itself waits for what is not
@@ -91,7 +90,7 @@ pub struct MeshConfig {
 ///   [`Mesh::handle_timeout`] once after [`Mesh::new`], too: that publishes the first records and
 ///   starts dialling.
 ///
-/// Everything that comes from outside is bounded: connections being set up ([`HALF_OPEN_MAX`]),
+/// Everything that comes from outside is bounded: connections being set up ([`HALF_OPEN_MAX`](crate::HALF_OPEN_MAX)),
 /// bytes of one message, origins, addresses, targets. What is written and not yet sent is the
 /// driver's to bound: it closes a connection with more than 1 MiB unsent.
 pub struct Mesh {
@@ -112,6 +111,9 @@ pub struct Mesh {
     conns: Touched<ConnId, Conn>,
     conn_deadlines: Deadlines<ConnId>,
     dialled_conns: u64,
+    budget: Budget,
+    /// Sources that this router knows of itself, and when it last looked.
+    known_sources: (Option<Instant>, BTreeSet<Source>),
     links: Touched<PeerId, Link>,
     link_deadlines: Deadlines<PeerId>,
     /// Peers with streams that contest, or did: see [`Session::contest_until`](crate::conn::Session::contest_until).
@@ -128,6 +130,8 @@ pub struct Mesh {
     underlay_mtu_bytes: u16,
     /// When stores are compared with all neighbours.
     compare_at: Option<Instant>,
+    /// When they are compared though news keeps coming.
+    compare_by: Option<Instant>,
 
     directs: Directs,
     dialler: Dialler,
@@ -162,6 +166,7 @@ impl Mesh {
         let mut secret_random = ChaCha20Rng::from_seed(seed);
         let public_random = ChaCha20Rng::from_rng(&mut secret_random);
         let start_random = secret_random.next_u64();
+        let budget_secret = secret_random.next_u64();
         let own = identity.peer_id();
         let mut mesh = Self {
             own,
@@ -177,6 +182,8 @@ impl Mesh {
             conns: Touched::new(),
             conn_deadlines: Deadlines::new(),
             dialled_conns: 0,
+            budget: Budget::new(budget_secret, now),
+            known_sources: (None, BTreeSet::new()),
             links: Touched::new(),
             link_deadlines: Deadlines::new(),
             contested: BTreeSet::new(),
@@ -189,6 +196,7 @@ impl Mesh {
             directs: Directs::default(),
             underlay_mtu_bytes: UNDERLAY_MTU_BYTES,
             compare_at: None,
+            compare_by: None,
             dialler: Dialler::default(),
             is_dialling_stale: true,
             next_choice_at: now,
@@ -562,8 +570,9 @@ impl Mesh {
             .next_forget(&|peer| self.links.contains_key(peer));
         at(forget_at, WakeReason::Forget);
         if !self.is_shut_down {
-            at(self.router_publisher.next_at(), WakeReason::Publish);
-            at(self.links_publisher.next_at(), WakeReason::Publish);
+            let routers = self.store.len();
+            at(self.router_publisher.next_at(routers), WakeReason::Publish);
+            at(self.links_publisher.next_at(routers), WakeReason::Publish);
             at(self.dialler.rests_until(self.now), WakeReason::Dial);
             let choice_at = self.is_dialling_stale.then_some(self.next_choice_at);
             at(choice_at, WakeReason::Dial);

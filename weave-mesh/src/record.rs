@@ -162,6 +162,18 @@ impl LinksBody {
             .is_ok()
     }
 
+    /// Whom both list a link to: by id, from `from` on, then those before it.
+    pub(crate) fn common_with(&self, other: &Self, from: &PeerId) -> impl Iterator<Item = PeerId> {
+        let (ours_before, ours) = self.split_at(from);
+        let (theirs_before, theirs) = other.split_at(from);
+        common(ours, theirs).chain(common(ours_before, theirs_before))
+    }
+
+    fn split_at(&self, peer: &PeerId) -> (&[LinkEntry], &[LinkEntry]) {
+        let middle = self.links.partition_point(|entry| entry.neighbour < *peer);
+        self.links.split_at(middle)
+    }
+
     fn is_within_bounds(&self) -> bool {
         self.links.len() <= LINKS_MAX
             && self
@@ -169,6 +181,17 @@ impl LinksBody {
                 .windows(2)
                 .all(|pair| pair[0].neighbour < pair[1].neighbour)
     }
+}
+
+/// The neighbours in both of two lists that are in order.
+fn common(ours: &[LinkEntry], theirs: &[LinkEntry]) -> impl Iterator<Item = PeerId> {
+    let mut theirs = theirs.iter().map(|entry| entry.neighbour).peekable();
+    ours.iter()
+        .map(|entry| entry.neighbour)
+        .filter(move |neighbour| {
+            while theirs.next_if(|next| next < neighbour).is_some() {}
+            theirs.next_if_eq(neighbour).is_some()
+        })
 }
 
 /// A parsed body.

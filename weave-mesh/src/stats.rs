@@ -9,8 +9,13 @@ pub struct MeshStats {
     pub opened: u64,
     /// Links that came up.
     pub links_up: u64,
-    /// Streams refused since [`HALF_OPEN_MAX`](crate::HALF_OPEN_MAX) were not set up yet.
+    /// Streams refused since [`HALF_OPEN_MAX`](crate::HALF_OPEN_MAX) were not set up yet, or half as many of
+    /// strangers, or since the router stops.
     pub refused_half_open: u64,
+    /// Streams refused since too many came of late: 50 a second, half of them of strangers.
+    pub refused_rate: u64,
+    /// Streams refused since too many came from one source of late: 20, then one a second.
+    pub refused_source: u64,
     /// Streams refused since there are neighbours enough.
     pub refused_full: u64,
     /// Set-ups that took longer than [`STAGE_TIMEOUT`](crate::STAGE_TIMEOUT).
@@ -83,6 +88,8 @@ impl MeshStats {
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
             ("refused_half_open", self.refused_half_open),
+            ("refused_rate", self.refused_rate),
+            ("refused_source", self.refused_source),
             ("refused_full", self.refused_full),
             ("set_up_timeouts", self.set_up_timeouts),
             ("set_up_peer_errors", self.set_up_peer_errors),

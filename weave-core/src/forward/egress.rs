@@ -369,7 +369,11 @@ fn deliver(turn: &mut Turn<'_, '_>, opened: &mut Opened, run: &[u8], ecn: Ecn) -
                 if turn.port_is_full() {
                     return Progress::OutputFull;
                 }
-                let site = turn.view.fib.origins.get(&header.origin).copied();
+                let origin = turn.view.fib.origins.get(&header.origin);
+                if let Some(origin) = origin {
+                    turn.stamp_flood(origin);
+                }
+                let site = origin.map(|origin| origin.site);
                 deliver_entry(turn, &entry, Source::Flood(header.origin), site, ecn);
                 *delivered = true;
             }

@@ -180,9 +180,9 @@ impl Router {
         let peers: Vec<PeerId> = self.meetings.by_peer.keys().copied().collect();
         for peer in peers {
             let used_at = self
-                .heard
-                .get(&peer)
-                .and_then(|heard| heard.last_unicast(self.epoch));
+                .sites
+                .known(&peer)
+                .and_then(|known| known.heard.last_unicast(self.epoch));
             let idle_for = used_at.map(|at| now.saturating_duration_since(at));
             let may_meet = self.may_meet(&peer);
             let Some(meeting) = self.meetings.by_peer.get_mut(&peer) else {

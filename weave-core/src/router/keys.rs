@@ -1,5 +1,6 @@
 //! Control messages between routers, and the tunnels that they set up.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use weave_crypto::PeerId;
@@ -114,14 +115,14 @@ impl Router {
         }
     }
 
-    pub(super) fn end_tunnels_of_older_boots(&mut self, now: Instant) {
-        let boots: Vec<(PeerId, u64)> = self
-            .sites
-            .iter()
-            .filter_map(|(peer, _)| Some((peer, self.mesh.store().boot_id(&peer)?)))
-            .collect();
-        for (peer, boot_id) in boots {
-            self.end_tunnel_of_older_boot(now, peer, boot_id);
+    /// Records of these routers changed: perhaps they restarted.
+    pub(super) fn end_tunnels_of_older_boots(&mut self, now: Instant, changed: &BTreeSet<PeerId>) {
+        for peer in changed {
+            if self.sites.site(peer).is_some()
+                && let Some(boot_id) = self.mesh.store().boot_id(peer)
+            {
+                self.end_tunnel_of_older_boot(now, *peer, boot_id);
+            }
         }
     }
 

@@ -38,11 +38,15 @@ impl Router {
             .reached()
             .map(|(number, _)| self.topology.routers()[number])
             .collect();
-        for peer in &reachable {
-            if *peer != self.peer_id() && self.sites.assign(now, *peer).is_none() {
+        let own = self.peer_id();
+        for peer in reachable.iter().filter(|peer| **peer != own) {
+            if self.sites.assign(now, *peer).is_none() {
                 self.refuse("sites_exhausted");
+            } else if let Some(boot_id) = self.mesh.store().boot_id(peer) {
+                self.note_boot(*peer, boot_id);
             }
         }
+        self.renew_flood_trees(now);
         self.note_reachable(now, &reachable);
         self.mesh.handle_reachable(now, &reachable);
         self.fib_is_stale = true;

@@ -1,20 +1,33 @@
 //! Which number stands for which remote router.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weave_crypto::PeerId;
+use weave_crypto::{PeerId, ShortId};
 
-use crate::Site;
+use crate::{Heard, Origin, Site};
 
 /// A number is used again only this long after its purge (design.md section 5): by then no worker has a
 /// snapshot that knows its former meaning.
 const QUARANTINE: Duration = Duration::from_secs(60);
 
+/// What stands with a router's number.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) site: Site,
+    /// The router's, which is a hash.
+    pub(crate) short_id: ShortId,
+    /// Its stamps, which outlive every snapshot.
+    pub(crate) heard: Arc<Heard>,
+}
+
 /// Hands out site numbers; see the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Sites {
-    by_peer: BTreeMap<PeerId, Site>,
+    by_peer: BTreeMap<PeerId, Known>,
+    /// For snapshots, made when it is asked for and forgotten at a change: numbers change seldom.
+    origins: Option<Arc<HashMap<ShortId, Origin>>>,
     by_site: BTreeMap<Site, PeerId>,
     released: VecDeque<(Instant, Site)>,
     /// Numbers up to here were handed out at least once.
@@ -24,8 +37,8 @@ pub(crate) struct Sites {
 impl Sites {
     /// The router's number, drawn at first use. None when all numbers are taken.
     pub(crate) fn assign(&mut self, now: Instant, peer: PeerId) -> Option<Site> {
-        if let Some(site) = self.by_peer.get(&peer) {
-            return Some(*site);
+        if let Some(site) = self.site(&peer) {
+            return Some(site);
         }
         let free = self
             .released
@@ -43,29 +56,55 @@ impl Sites {
             }
             None => return None,
         };
-        self.by_peer.insert(peer, site);
+        let known = Known {
+            site,
+            short_id: peer.short_id(),
+            heard: Arc::default(),
+        };
+        self.origins = None;
+        self.by_peer.insert(peer, known);
         self.by_site.insert(site, peer);
         Some(site)
     }
 
     /// Takes a router's number back, to be used again after the quarantine.
     pub(crate) fn release(&mut self, now: Instant, peer: &PeerId) -> Option<Site> {
-        let site = self.by_peer.remove(peer)?;
+        let site = self.by_peer.remove(peer)?.site;
+        self.origins = None;
         self.by_site.remove(&site);
         self.released.push_back((now, site));
         Some(site)
     }
 
     pub(crate) fn site(&self, peer: &PeerId) -> Option<Site> {
-        self.by_peer.get(peer).copied()
+        self.by_peer.get(peer).map(|known| known.site)
     }
 
     pub(crate) fn peer(&self, site: Site) -> Option<PeerId> {
         self.by_site.get(&site).copied()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, Site)> {
-        self.by_peer.iter().map(|(peer, site)| (*peer, *site))
+    pub(crate) fn known(&self, peer: &PeerId) -> Option<&Known> {
+        self.by_peer.get(peer)
+    }
+
+    /// All, by router.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Known)> {
+        self.by_peer.iter().map(|(peer, known)| (*peer, known))
+    }
+
+    /// All, as the data plane looks them up.
+    pub(crate) fn origins(&mut self) -> Arc<HashMap<ShortId, Origin>> {
+        let by_peer = &self.by_peer;
+        let origins = self.origins.get_or_insert_with(|| {
+            let origin = |known: &Known| Origin {
+                site: known.site,
+                heard: Arc::clone(&known.heard),
+            };
+            let all = by_peer.values();
+            Arc::new(all.map(|known| (known.short_id, origin(known))).collect())
+        });
+        Arc::clone(origins)
     }
 
     /// One more than the highest number in use.

@@ -1,19 +1,16 @@
 //! Builds the forwarding snapshot from links, routes and keys.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weave_crypto::PeerId;
 use weave_mesh::{Carrier, PATH_MTU_BYTES_BASE};
 
 use super::Router;
-use crate::Site;
-use crate::fib::{Fib, Heard, Neighbour, NeighbourIndex, NextHop, Receiver, Remote, SiteRoute};
-use crate::routes::PathTree;
+use crate::fib::{Fib, Neighbour, NeighbourIndex, NextHop, Receiver, Remote, SiteRoute};
 
 impl Router {
-    /// The snapshot of this moment. Costs a shortest-path tree for each router, so it is built only after
-    /// changes.
+    /// The snapshot of this moment. Looks at every router and link, so it is built only after changes.
     pub(super) fn build_fib(&mut self) -> Fib {
         let own = self.peer_id();
         let mut fib = Fib::empty(self.epoch, own.short_id(), 0);
@@ -27,7 +24,7 @@ impl Router {
                 Carrier::Udp => link.udp_remote().map(Remote::Udp),
                 Carrier::Tcp => Some(Remote::Stream),
             });
-            let (Some(site), Some(remote)) = (self.sites.site(&peer), remote) else {
+            let (Some(known), Some(remote)) = (self.sites.known(&peer), remote) else {
                 continue;
             };
             let (Some(tag), Ok(number)) = (link.tag_out(), u16::try_from(fib.neighbours.len()))
@@ -38,54 +35,55 @@ impl Router {
             indexes.insert(peer, index);
             fib.tags.insert(link.tag_in(), index);
             fib.neighbours.push(Neighbour {
-                site,
+                site: known.site,
                 remote,
                 tag,
                 keys: self.tunnels.sealing(&peer).cloned(),
-                heard: heard(&mut self.heard, peer),
+                heard: Arc::clone(&known.heard),
                 packet_bytes_max: usize::from(link.path_mtu_bytes()),
             });
         }
 
         let directs = self.add_directs(&mut fib);
         self.add_sites(&mut fib, &indexes, &directs);
+        fib.origins = self.sites.origins();
         (fib.mates, fib.port_is_blocked) = self.update_segment();
         fib.loop_network = Some(self.config.mesh.network);
         for (peer, keys) in self.tunnels.opening() {
-            let Some(site) = self.sites.site(&peer) else {
+            let Some(known) = self.sites.known(&peer) else {
                 continue;
             };
             let receiver = Receiver {
-                site,
+                site: known.site,
                 neighbour: indexes.get(&peer).copied(),
-                heard: heard(&mut self.heard, peer),
+                heard: Arc::clone(&known.heard),
                 keys: Arc::clone(keys),
             };
             fib.receivers.insert(receiver.keys.local_index(), receiver);
         }
-        fib.floods = self.flood_trees(&indexes);
+        fib.floods = self.flood_targets(&indexes);
         fib.flood_packet_bytes_max = self.flood_packet_bytes_max(&fib.neighbours[..indexes.len()]);
         fib
     }
 
     /// Routers without a link whose frames take a direct path: no flood, no relayed packet, no receiver of floods.
-    fn add_directs(&mut self, fib: &mut Fib) -> BTreeMap<PeerId, NeighbourIndex> {
+    fn add_directs(&self, fib: &mut Fib) -> BTreeMap<PeerId, NeighbourIndex> {
         let mut directs = BTreeMap::new();
         for path in self.mesh.direct_paths() {
-            let (Some(remote), Some(site), Ok(number)) = (
+            let (Some(remote), Some(known), Ok(number)) = (
                 path.remote(),
-                self.sites.site(&path.peer()),
+                self.sites.known(&path.peer()),
                 u16::try_from(fib.neighbours.len()),
             ) else {
                 continue;
             };
             directs.insert(path.peer(), NeighbourIndex(number));
             fib.neighbours.push(Neighbour {
-                site,
+                site: known.site,
                 remote: Remote::Udp(remote),
                 tag: [0; 6],
                 keys: None,
-                heard: heard(&mut self.heard, path.peer()),
+                heard: Arc::clone(&known.heard),
                 packet_bytes_max: usize::from(path.path_mtu_bytes()),
             });
         }
@@ -93,21 +91,22 @@ impl Router {
     }
 
     fn add_sites(
-        &mut self,
+        &self,
         fib: &mut Fib,
         indexes: &BTreeMap<PeerId, NeighbourIndex>,
         directs: &BTreeMap<PeerId, NeighbourIndex>,
     ) {
         fib.sites = vec![None; self.sites.bound()];
-        let sites: Vec<(PeerId, Site)> = self.sites.iter().collect();
-        for (peer, site) in sites {
+        fib.relays.reserve(fib.sites.len());
+        for (peer, known) in self.sites.iter() {
             let node = self
                 .topology
                 .number(&peer)
                 .and_then(|number| self.tree.node(number));
-            let next = self
-                .next_hop(&peer)
-                .and_then(|next| indexes.get(&next).map(|index| (next, *index)));
+            let next = node.and_then(|node| {
+                let next = self.topology.routers().get(node.first_hop)?;
+                Some((*next, *indexes.get(next)?))
+            });
             let direct = directs.get(&peer).map(|index| NextHop::Direct(*index));
             let by_links = next.map(|(next, index)| {
                 if next == peer {
@@ -120,8 +119,8 @@ impl Router {
             let keys = self.tunnels.sealing(&peer).cloned();
             let path_mtu_bytes = node.map_or(0, |node| node.path_mtu_bytes);
             let route = SiteRoute {
-                destination: peer.short_id(),
-                heard: keys.is_some().then(|| heard(&mut self.heard, peer)),
+                destination: known.short_id,
+                heard: keys.is_some().then(|| Arc::clone(&known.heard)),
                 keys,
                 next_hop,
                 packet_bytes_max: match next_hop {
@@ -137,10 +136,9 @@ impl Router {
                 },
             };
             if let Some((_, index)) = next {
-                fib.relays.insert(route.destination, index);
+                fib.relays.insert(known.short_id, index);
             }
-            fib.origins.insert(route.destination, site);
-            fib.sites[site.index()] = Some(route);
+            fib.sites[known.site.index()] = Some(route);
         }
     }
 
@@ -155,36 +153,4 @@ impl Router {
         let least = links.chain(paths).min().unwrap_or(base);
         least.clamp(base, usize::from(u16::MAX))
     }
-
-    /// For each origin that is reached, the neighbours to which this router passes its floods on.
-    fn flood_trees(
-        &mut self,
-        indexes: &BTreeMap<PeerId, NeighbourIndex>,
-    ) -> HashMap<weave_crypto::ShortId, Vec<NeighbourIndex>> {
-        let routers = self.topology.routers();
-        let Some(own) = self.topology.number(&self.peer_id()) else {
-            return HashMap::new();
-        };
-        self.tree
-            .reached()
-            .map(|(origin, _)| {
-                let children = |tree: &PathTree| {
-                    tree.children(own)
-                        .filter_map(|child| indexes.get(routers.get(child)?).copied())
-                        .collect()
-                };
-                let passed_to = if origin == own {
-                    children(&self.tree)
-                } else {
-                    children(&PathTree::new(&self.topology, origin))
-                };
-                (routers[origin].short_id(), passed_to)
-            })
-            .collect()
-    }
-}
-
-/// The stamps of a router, which outlive every snapshot.
-fn heard(all: &mut BTreeMap<PeerId, Arc<Heard>>, peer: PeerId) -> Arc<Heard> {
-    Arc::clone(all.entry(peer).or_default())
 }

@@ -55,6 +55,27 @@ fn the_first_frame_crosses_within_a_second_of_the_second_start() {
 }
 
 #[test]
+fn a_router_that_floods_gets_a_tree_and_loses_it_a_minute_later() {
+    let mut net = Net::new(&["a", "b", "c"]);
+    net.connect(0, 1);
+    net.run(Duration::from_secs(3));
+    let a = net.nodes[0].router.peer_id().short_id();
+    let has_tree = |net: &Net| net.nodes[1].fib.floods.contains_key(&a);
+    assert!(!has_tree(&net), "nothing flooded yet");
+    net.send(0, &frame(mac(1), EthernetAddress::BROADCAST, b"hello"));
+    net.run(Duration::from_millis(10));
+    assert!(has_tree(&net));
+    net.run(Duration::from_secs(62));
+    // Any change of a link has routes computed anew.
+    net.connect(2, 1);
+    net.run(Duration::from_secs(3));
+    assert!(!has_tree(&net));
+    net.send(0, &frame(mac(1), EthernetAddress::BROADCAST, b"hello"));
+    net.run(Duration::from_millis(10));
+    assert!(has_tree(&net));
+}
+
+#[test]
 fn routes_follow_a_new_link_without_waiting_for_each_other() {
     let mut net = Net::new(&["a", "b"]);
     net.connect(0, 1);

@@ -1,6 +1,6 @@
 //! The three identifiers: of a router, of a router in data headers, and of a network.
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 use ring::digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -11,8 +11,25 @@ use crate::hex;
 ///
 /// Everything is keyed by it; names are labels. Text form: 64 hex digits, also in self-describing formats such as JSON;
 /// in binary formats the 32 bytes stand bare.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash)]
 pub struct PeerId([u8; 32]);
+
+/// In the order of the bytes. Keys are as good as random, so the first eight bytes nearly always decide: that
+/// matters where maps and lists of hundreds of routers are looked through for each of thousands of records.
+impl Ord for PeerId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let first = |id: &Self| id.0.first_chunk().map(|first| u64::from_be_bytes(*first));
+        first(self)
+            .cmp(&first(other))
+            .then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for PeerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// What names a router in the headers of data packets: the first 8 bytes of SHA-256 over its [`PeerId`].
 ///

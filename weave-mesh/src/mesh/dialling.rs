@@ -48,6 +48,7 @@ impl Mesh {
                         Conn {
                             remote,
                             is_dialled: true,
+                            accepted_as: None,
                             stage: Stage::Opening,
                             deadline: Some(now + STAGE_TIMEOUT),
                             out: Vec::new(),

@@ -18,13 +18,25 @@ use crate::wire::{BUCKETS, Control, Goodbye, KEYS_MAX, RecordBytes};
 
 /// Between two versions of one record: a flapping link costs ten records a second at most.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+/// In the long run, versions of one record are this much further apart for each router beyond 50: each goes to all.
+const PUBLISH_INTERVAL_PER_ROUTER: Duration = Duration::from_millis(2);
+/// Versions that may be [`PUBLISH_INTERVAL`] apart, whatever the long run says: a fault is told of at once.
+const PUBLISH_BURST: u32 = 3;
 /// Between comparisons of stores.
 const DIGEST_INTERVAL: Duration = Duration::from_secs(30);
 /// After origins became reachable, stores are compared this much later: what floods anyway has
 /// arrived by then.
 pub(super) const DIGEST_SOON: Duration = Duration::from_millis(500);
-/// After records were left to their origins to tell, stores are compared this much later.
+/// After records were left to others to tell, stores are compared this much later.
 const DIGEST_AFTER_LEFT: Duration = Duration::from_secs(2);
+/// Stores that change all the time always differ, and listing all they hold costs much: a comparison waits until
+/// nothing new came for so long,
+const DIGEST_QUIET: Duration = Duration::from_millis(500);
+/// but no longer than this beyond its time.
+const DIGEST_PATIENCE: Duration = Duration::from_secs(2);
+/// So many common neighbours of a record's origin and of another router tell that router of it. One is enough while
+/// nothing fails; with three, two may be cut off at the same moment and nobody waits for a comparison.
+const TELLERS: usize = 3;
 /// Most addresses that neighbours saw us at that are advertised: with a NAT that gives each
 /// neighbour another port, more would only churn.
 const OBSERVED_MAX: usize = 2;
@@ -37,6 +49,8 @@ pub(super) struct Publisher {
     last_at: Option<Instant>,
     last: Option<Body>,
     count: u64,
+    /// Versions are accounted for up to here, each with the interval of the long run.
+    paid_until: Option<Instant>,
 }
 
 impl Publisher {
@@ -46,17 +60,35 @@ impl Publisher {
             last_at: None,
             last: None,
             count: 0,
+            paid_until: None,
         }
     }
 
-    pub(super) fn next_at(&self) -> Option<Instant> {
-        let last_at = self.last_at?;
-        self.is_stale.then(|| last_at + PUBLISH_INTERVAL)
+    /// When the next version may go, in a network of so many routers (a leaky bucket, ITU-T I.371's generic cell
+    /// rate algorithm).
+    pub(super) fn next_at(&self, routers: usize) -> Option<Instant> {
+        let last_at = self.last_at.filter(|_| self.is_stale)?;
+        let ahead = long_run_interval(routers) * PUBLISH_BURST;
+        let paid = self.paid_until.and_then(|until| until.checked_sub(ahead));
+        let soonest = last_at + PUBLISH_INTERVAL;
+        Some(paid.map_or(soonest, |paid| paid.max(soonest)))
     }
 
-    fn is_due(&self, now: Instant) -> bool {
-        self.is_stale && self.last_at.is_none_or(|at| now >= at + PUBLISH_INTERVAL)
+    fn is_due(&self, now: Instant, routers: usize) -> bool {
+        self.is_stale && self.next_at(routers).is_none_or(|at| now >= at)
     }
+
+    fn published(&mut self, now: Instant, routers: usize, body: Body) {
+        let from = self.paid_until.map_or(now, |until| until.max(now));
+        self.paid_until = Some(from + long_run_interval(routers));
+        self.last_at = Some(now);
+        self.last = Some(body);
+    }
+}
+
+fn long_run_interval(routers: usize) -> Duration {
+    let beyond = u32::try_from(routers.saturating_sub(50)).unwrap_or(u32::MAX);
+    PUBLISH_INTERVAL + PUBLISH_INTERVAL_PER_ROUTER.saturating_mul(beyond)
 }
 
 impl Mesh {
@@ -75,11 +107,12 @@ impl Mesh {
     }
 
     pub(super) fn publish(&mut self, now: Instant) {
-        if self.router_publisher.is_due(now) {
+        let routers = self.store.len();
+        if self.router_publisher.is_due(now, routers) {
             let body = Body::Router(self.router_body());
             self.publish_body(now, RecordKind::Router, body);
         }
-        if self.links_publisher.is_due(now) {
+        if self.links_publisher.is_due(now, routers) {
             let body = Body::Links(self.links_body());
             self.publish_body(now, RecordKind::Links, body);
         }
@@ -99,8 +132,8 @@ impl Mesh {
             self.publish(now);
             return;
         }
-        publisher.last_at = Some(now);
-        publisher.last = Some(body.clone());
+        let routers = self.store.len();
+        self.publisher(kind).published(now, routers, body.clone());
         let record = Record::sign(&self.identity, &self.config.network, count, body)
             .expect("bodies are built within the bounds of records");
         self.store.insert(now, record);
@@ -200,21 +233,29 @@ impl Mesh {
         }
     }
 
-    /// Hands a record on that came by `via`.
+    /// Hands a record on that came by `via`, to the neighbours that nobody else is known to tell.
     ///
     /// Neighbours that the origin says it has a link to are left to the origin, whose stream to them is reliable:
-    /// in a full mesh a record goes over each link once, and not from everybody to everybody. Where that link
-    /// just ended the next links record of the origin no longer lists it, and is handed on; what else was lost
-    /// with it is found by the comparison a little later.
+    /// in a full mesh a record goes over each link once, and not from everybody to everybody. Those that have links
+    /// to neighbours of the origin are left to [`TELLERS`] of these, which all reckon from the same records: else
+    /// each router would be told by most of its neighbours. Where a link just ended, the next links record of one of
+    /// its ends no longer lists it; what else was lost with it is found by the comparison a little later.
     fn hand_on(&mut self, now: Instant, via: &PeerId, key: Key) {
-        let told_by_origin = self.store.links(&key.origin);
+        let of_origin = self.store.links(&key.origin);
         let mut is_left = false;
         let mut offered = Vec::new();
         for peer in self.links.keys() {
             if *peer == *via || *peer == key.origin {
                 continue;
             }
-            if told_by_origin.is_some_and(|links| links.lists(peer)) {
+            let is_told = of_origin.is_some_and(|of_origin| {
+                of_origin.lists(peer)
+                    || self
+                        .store
+                        .links(peer)
+                        .is_some_and(|of_peer| others_tell(&self.own, of_origin, of_peer, peer))
+            });
+            if is_told {
                 is_left = true;
             } else {
                 offered.push(*peer);
@@ -275,6 +316,7 @@ impl Mesh {
             Inserted::Newer => {
                 self.stats.records_accepted += 1;
                 self.changed.insert(key.origin);
+                self.put_comparison_off(now);
                 if key.kind == RecordKind::Router {
                     self.is_dialling_stale = true;
                 }
@@ -336,21 +378,38 @@ impl Mesh {
             }
         }
         link.digest_at = now + DIGEST_INTERVAL;
-        // One comparison serves both ways.
+        // One comparison serves both ways. With a router that is reachable already, there is little that only one
+        // of the two knows, and most of that is on its way.
         if self.own < peer {
-            self.compare(now, peer);
+            if self.store.is_reachable(&peer) {
+                self.compare_soon(now + DIGEST_SOON);
+            } else {
+                self.compare(now, peer);
+            }
         }
     }
 
-    /// Compares stores with all neighbours at `at`, or sooner.
+    /// Compares stores with all neighbours at `at`, or sooner, or a little later if news keeps coming.
     pub(super) fn compare_soon(&mut self, at: Instant) {
-        self.compare_at = Some(self.compare_at.map_or(at, |sooner| sooner.min(at)));
+        if self.compare_at.is_none_or(|known| at < known) {
+            self.compare_at = Some(at);
+        }
+        let by = at + DIGEST_PATIENCE;
+        self.compare_by = Some(self.compare_by.map_or(by, |known| known.min(by)));
+    }
+
+    /// Something new came in: stores settle a moment later.
+    fn put_comparison_off(&mut self, now: Instant) {
+        if let (Some(at), Some(by)) = (self.compare_at, self.compare_by) {
+            self.compare_at = Some(at.max(now + DIGEST_QUIET).min(by));
+        }
     }
 
     pub(super) fn compare_due(&mut self, now: Instant) {
         if self.compare_at.take_if(|at| now >= *at).is_none() {
             return;
         }
+        self.compare_by = None;
         let peers: Vec<PeerId> = self.links.keys().copied().collect();
         for peer in peers {
             self.compare(now, peer);
@@ -420,3 +479,18 @@ impl Mesh {
         }
     }
 }
+
+/// Whether `peer` is told by others of what an origin says: by the first common neighbours of the two, beginning
+/// behind `peer` itself, so that not everybody is told by the same few. `own` is `peer`'s neighbour.
+fn others_tell(own: &PeerId, of_origin: &LinksBody, of_peer: &LinksBody, peer: &PeerId) -> bool {
+    let mut tellers = of_origin.common_with(of_peer, peer).take(TELLERS);
+    let mut count = 0;
+    let is_teller = tellers.any(|teller| {
+        count += 1;
+        teller == *own
+    });
+    !is_teller && count == TELLERS
+}
+
+#[cfg(test)]
+mod tests;

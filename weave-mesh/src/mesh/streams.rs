@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use weave_crypto::{Established, Fault, LinkHandshake, LinkLocal, PeerId};
 
-use super::{Action, DirectEnd, Event, HALF_OPEN_MAX, HOLD_TIMEOUT, Mesh, STAGE_TIMEOUT};
+use super::{Action, DirectEnd, Event, HOLD_TIMEOUT, Mesh, STAGE_TIMEOUT};
+use crate::budget::{Class, HalfOpen, Refusal, Source};
 use crate::conn::{Conn, ConnId, Session, Stage};
 use crate::error::{DownReason, FailReason};
 use crate::flooding::Flooding;
@@ -31,6 +32,8 @@ use crate::wire::{Control, Goodbye, RecordBytes};
 
 /// How long the present stream has to show life when another one stands.
 const CONTEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between looks at all addresses that are known, which cost some ten microseconds each in a large network.
+const KNOWN_SOURCES_INTERVAL: Duration = Duration::from_millis(200);
 /// Accepted links beyond the limit of those dialled: room for routers that know nobody else.
 const INBOUND_EXTRA: usize = 8;
 
@@ -43,26 +46,28 @@ impl Mesh {
             network: self.config.network,
             boot_id: self.boot_id,
         };
-        let mut seed = [0; 32];
-        self.secret_random.fill_bytes(&mut seed);
-        let handshake = if dialled {
-            if !self.conns.contains_key(&id) {
-                // Closed while it opened: the driver has been told.
-                self.stats.unknown_connections += 1;
-                return;
-            }
-            LinkHandshake::dialler(local, seed, &mut out)
-        } else {
-            let half_open = self
-                .conns
-                .values()
-                .filter(|conn| !conn.is_dialled && conn.session().is_none())
-                .count();
-            if half_open >= HALF_OPEN_MAX || self.is_shut_down {
-                self.stats.refused_half_open += 1;
+        let accepted_as = match self.let_in(now, remote, dialled) {
+            Ok(class) => class,
+            Err(refusal) => {
+                match refusal {
+                    Refusal::HalfOpen => self.stats.refused_half_open += 1,
+                    Refusal::Rate => self.stats.refused_rate += 1,
+                    Refusal::Source => self.stats.refused_source += 1,
+                }
                 self.actions.push_back(Action::Close { conn: id });
                 return;
             }
+        };
+        if dialled && !self.conns.contains_key(&id) {
+            // Closed while it opened: the driver has been told.
+            self.stats.unknown_connections += 1;
+            return;
+        }
+        let mut seed = [0; 32];
+        self.secret_random.fill_bytes(&mut seed);
+        let handshake = if dialled {
+            LinkHandshake::dialler(local, seed, &mut out)
+        } else {
             LinkHandshake::listener(local, seed)
         };
         self.conns.insert(
@@ -70,11 +75,63 @@ impl Mesh {
             Conn {
                 remote,
                 is_dialled: dialled,
+                accepted_as,
                 stage: Stage::HandshakeRuns(Box::new(handshake)),
                 deadline: Some(now + STAGE_TIMEOUT),
                 out,
             },
         );
+    }
+
+    /// Whether a stream may be set up, and as whose; those that this router dialled always may.
+    fn let_in(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        dialled: bool,
+    ) -> Result<Option<Class>, Refusal> {
+        if dialled {
+            return Ok(None);
+        }
+        if self.is_shut_down {
+            return Err(Refusal::HalfOpen);
+        }
+        let source = Source::from(remote.ip());
+        let is_known = self.knows(now, source);
+        let mut half_open = HalfOpen::default();
+        for conn in self.conns.values().filter(|conn| conn.session().is_none()) {
+            match conn.accepted_as {
+                Some(Class::Stranger) => half_open.strangers += 1,
+                Some(Class::Known) => half_open.known += 1,
+                None => {}
+            }
+        }
+        let class = self.budget.admit(now, source, half_open, is_known)?;
+        Ok(Some(class))
+    }
+
+    /// Whether a source is the address of a link, of a target or of a router with a record, as of a moment ago.
+    fn knows(&mut self, now: Instant, source: Source) -> bool {
+        let (looked_at, known) = &mut self.known_sources;
+        if looked_at.is_none_or(|at| now >= at + KNOWN_SOURCES_INTERVAL) {
+            *looked_at = Some(now);
+            let records = self
+                .store
+                .origins()
+                .filter_map(|origin| self.store.router(&origin))
+                .flat_map(|router| router.addresses.iter().map(|address| address.socket));
+            let links = self
+                .links
+                .values()
+                .flat_map(|link| [Some(link.remote), link.udp_remote()])
+                .flatten();
+            *known = records
+                .chain(links)
+                .chain(self.dialler.addresses())
+                .map(|socket| Source::from(socket.ip()))
+                .collect();
+        }
+        known.contains(&source)
     }
 
     pub(super) fn receive(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
@@ -112,6 +169,10 @@ impl Mesh {
             return;
         };
         let (remote, is_dialled) = (conn.remote, conn.is_dialled);
+        if let Some(class) = conn.accepted_as {
+            self.budget
+                .handle_peer(now, Source::from(remote.ip()), class);
+        }
         if peer == self.own {
             self.stats.connected_to_self += 1;
             if is_dialled {

@@ -7,6 +7,7 @@ mod direct;
 mod duplicates;
 mod gossip;
 mod over_tcp;
+mod strangers;
 mod world;
 
 pub(crate) use self::world::base;

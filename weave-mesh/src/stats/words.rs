@@ -13,6 +13,14 @@ const MEANINGS: &[(&str, &str)] = &[
         "streams refused: too many others were not set up yet",
     ),
     (
+        "refused_rate",
+        "streams refused: too many came of late, or too many of strangers",
+    ),
+    (
+        "refused_source",
+        "streams refused: too many came from one address of late",
+    ),
+    (
         "refused_full",
         "streams refused: there are neighbours enough (--conn-limit)",
     ),

@@ -437,7 +437,7 @@ fn snapshot(host: &Host) -> BTreeSet<String> {
 }
 
 /// The payload of a UDP datagram to this host's port 6783, if the frame holds one whole.
-fn datagram(frame: &[u8], to: Ipv4Addr) -> Option<Vec<u8>> {
+pub(super) fn datagram(frame: &[u8], to: Ipv4Addr) -> Option<Vec<u8>> {
     let fits = frame.get(12..14)? == [8, 0]
         && frame.get(23)? == &17
         && frame.get(30..34)? == to.octets()
@@ -460,17 +460,17 @@ fn half_closed(host: &Host, bytes: &[u8]) {
 }
 
 /// Bytes without a pattern, the same in each run (xorshift64).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| self.next() as u8).collect()
     }
 }

@@ -26,6 +26,7 @@ mod relay;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
 mod stop;
+mod strangers;
 mod twenty;
 mod verbs;
 
@@ -74,6 +75,9 @@ pub(crate) fn main() -> ExitCode {
         input::damaged_state_is_refused_in_a_line_and_left_as_it_is,
         input::bad_control_requests_are_refused_and_change_nothing,
         input::garbage_from_strangers_gets_no_reply_and_disturbs_nobody,
+        strangers::a_storm_of_datagrams_disturbs_nobody_and_gets_no_byte,
+        strangers::ten_thousand_half_open_strangers_keep_no_peer_out,
+        strangers::a_million_source_addresses_harm_no_known_traffic,
         verbs::ping_trace_and_metrics_tell_the_way_over_a_relay,
     ];
     #[cfg(feature = "pcap")]

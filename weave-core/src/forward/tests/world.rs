@@ -10,7 +10,8 @@ use weave_crypto::{ShortId, Suite, TunnelKeys};
 
 use super::super::*;
 use crate::{
-    BUFFER_BYTES, HEAD_BYTES, Neighbour, NeighbourIndex, NextHop, Offload, Receiver, SiteRoute,
+    BUFFER_BYTES, HEAD_BYTES, Neighbour, NeighbourIndex, NextHop, Offload, Origin, Receiver,
+    SiteRoute,
 };
 
 /// A run on the wire.
@@ -360,7 +361,13 @@ fn join(
             heard,
         },
     );
-    fib.origins.insert(short(peer), site(peer));
+    Arc::make_mut(&mut fib.origins).insert(
+        short(peer),
+        Origin {
+            site: site(peer),
+            heard: Arc::default(),
+        },
+    );
     fib.sites[site(peer).index()] = Some(SiteRoute {
         heard: None,
         destination: short(peer),

@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 
 use weave_core::{
-    EthernetAddress, Fib, Heard, Neighbour, NeighbourIndex, NextHop, Notice, PacketCaps, Receiver,
-    Remote, Site, SiteRoute,
+    EthernetAddress, Fib, Heard, Neighbour, NeighbourIndex, NextHop, Notice, Origin, PacketCaps,
+    Receiver, Remote, Site, SiteRoute,
 };
 use weave_crypto::{ShortId, Suite, TunnelKeys};
 
@@ -234,7 +234,13 @@ fn fib(epoch: Instant, number: u8, keys: Arc<TunnelKeys>) -> Fib {
         }],
         tags: HashMap::from([([number; 6], neighbour)]),
         floods: HashMap::from([(local, vec![neighbour]), (remote, vec![])]),
-        origins: HashMap::from([(remote, SITE)]),
+        origins: Arc::new(HashMap::from([(
+            remote,
+            Origin {
+                site: SITE,
+                heard: Arc::default(),
+            },
+        )])),
         flood_sequence: Arc::new(AtomicU64::new(1 << 16)),
         ..Fib::empty(epoch, local, 0)
     }

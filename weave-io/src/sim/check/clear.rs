@@ -5,17 +5,15 @@ use crate::sim::host::MARKER;
 /// Whether bytes show eight bytes in a row of a marked payload. Payloads repeat the marker, so those eight may
 /// begin anywhere in it.
 pub(in crate::sim) fn shows(bytes: &[u8]) -> bool {
-    // Wherever they begin, eight in a row hold one of the marker's dashes.
-    let dashes = bytes
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'-')
-        .map(|(at, _)| at);
-    dashes.into_iter().any(|dash| {
-        let first = dash.saturating_sub(RUN - 1);
-        bytes[first..bytes.len().min(dash + RUN)]
-            .windows(RUN)
-            .any(is_of_marker)
+    // Wherever they begin, one of eight in a row stands at a multiple of eight, and is one of the marker's. Every
+    // byte on the network is looked at, so most of them are not.
+    (0..bytes.len()).step_by(RUN).any(|at| {
+        MARKER.contains(&bytes[at]) && {
+            let first = at.saturating_sub(RUN - 1);
+            bytes[first..bytes.len().min(at + RUN)]
+                .windows(RUN)
+                .any(is_of_marker)
+        }
     })
 }
 

@@ -210,7 +210,9 @@ fn strangers_get_nothing_and_disturb_nobody() {
     let status = pair.world.status(a).unwrap();
     let dropped = |reason: &str| status.traffic.drops.get(reason).copied().unwrap_or(0);
     assert!(dropped("packet_malformed") > 100 && dropped("not_genuine") > 10);
-    assert!(pair.world.streams.len() > 20, "some are held");
+    // One carries the link; 25 strangers are let in each second, and most of them say at once what ends them.
+    assert!(pair.world.streams.len() > 5, "some are held");
+    assert!(status.refusals["refused_rate"] > 100);
     pair.world.run_for(seconds(30));
     assert!(pair.world.held_strangers().is_none());
     assert!(pair.world.streams.len() <= 2, "all were closed");

@@ -98,6 +98,15 @@ impl Process {
             .expect("proc(5)")
     }
 
+    /// Sockets that it holds.
+    pub(crate) fn sockets(&self) -> usize {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap();
+        descriptors
+            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
     /// Processor time that it has used, in user and system mode (fields 14 and 15 of `/proc/PID/stat`, proc(5)).
     pub(crate) fn processor_time(&self) -> Duration {
         /// USER_HZ is 100 on every architecture that Rust's standard library runs on but alpha.
