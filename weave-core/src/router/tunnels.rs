@@ -4,6 +4,7 @@
 //!   begin --message 1--> [initiating] --message 2 in--> current (seals at once) --confirmation-->
 //!   message 1 in --message 2--> next (opens only) --first packet of theirs opened--> current
 //!   current --replaced--> previous (opens for 30 s) --> gone
+//!   next --our own set-up is answered first--> previous
 //! ```
 //!
 //! Messages travel as control messages along the mesh; unanswered ones go again. Of two set-ups begun at once
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::Config;
 use crate::packet::{Kind, Note, PacketView, SEALED_HEADER_BYTES, seal_packet};
 use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
@@ -20,8 +22,6 @@ use weave_crypto::{
     PeerId, Suite, TunnelError, TunnelInitiation, TunnelKeys, TunnelLocal, respond,
 };
 
-/// Keys are replaced after this time (design: 120 s or 2^32 packets).
-const REKEY_AFTER: Duration = Duration::from_secs(120);
 /// Keys are replaced after this many packets, far below the counter's 2^48.
 const REKEY_AFTER_PACKETS: u64 = 1 << 32;
 /// Replaced keys still open packets on their way for this long.
@@ -36,8 +36,11 @@ const RETRIES: [Duration; 4] = [
 /// Different initiations of one router are answered at most this often: each costs some 300 µs, and a replayed one
 /// takes the place of keys that wait for their confirmation. An initiator that gave up begins anew after 3.3 s.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(200);
-/// Keys whose initiator never confirms them are forgotten after this time, longer than it tries.
+/// Keys that are not confirmed after this time, which is longer than their initiator tries, are not waited for any
+/// more. They open packets all the same: the initiator may have the answer, and only its confirmation have been lost.
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(10);
+/// Former keys of one tunnel that still open packets: those replaced last, and those that were about to.
+const PREVIOUS_MAX: usize = 2;
 /// The use of old keys is looked at this often.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
@@ -90,6 +93,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Tunnels {
     local: TunnelLocal,
     rng: ChaCha20Rng,
+    /// Keys are replaced after this time.
+    rekey_after: Duration,
     peers: BTreeMap<PeerId, Tunnel>,
     /// Receiver indexes in use, and whose they are.
     indexes: BTreeMap<u32, PeerId>,
@@ -100,8 +105,11 @@ pub(crate) struct Tunnels {
 pub(crate) struct Tunnel {
     boot_id: u64,
     current: Option<Epoch>,
-    previous: Option<(Arc<TunnelKeys>, Instant)>,
+    /// Keys that open packets until then, oldest first.
+    previous: Vec<(Arc<TunnelKeys>, Instant)>,
     next: Option<Epoch>,
+    /// The next keys should have been confirmed long ago.
+    is_overdue: bool,
     pending: Option<Pending>,
     /// The last initiation that was answered, and the answer: the same one again gets the same answer, or else
     /// the keys that the initiator makes of the first would not be ours any more.
@@ -118,23 +126,22 @@ struct Answered {
 #[derive(Debug)]
 struct Epoch {
     keys: Arc<TunnelKeys>,
-    since: Instant,
     /// We began it, so we re-key it.
     initiator: bool,
-    /// When it is next looked at: old enough, and still in use?
+    /// When it is next looked at: old enough, and still in use? Or, not confirmed yet, is the initiator missed?
     check_at: Instant,
     /// Packets both ways when its use was last looked at.
     used: u64,
 }
 
 impl Epoch {
-    fn new(now: Instant, keys: Arc<TunnelKeys>, initiator: bool) -> Self {
+    fn new(keys: Arc<TunnelKeys>, initiator: bool, check_at: Instant) -> Self {
         Self {
+            // The confirmation is no use.
+            used: packets(&keys),
             keys,
-            since: now,
             initiator,
-            check_at: now + REKEY_AFTER,
-            used: 0,
+            check_at,
         }
     }
 }
@@ -148,10 +155,12 @@ struct Pending {
 }
 
 impl Tunnels {
-    pub(crate) fn new(local: TunnelLocal, rng: ChaCha20Rng) -> Self {
+    /// None yet; `rekey_after` is kept within the bounds that [`Config`](crate::Config) names.
+    pub(crate) fn new(local: TunnelLocal, rng: ChaCha20Rng, rekey_after: Duration) -> Self {
         Self {
             local,
             rng,
+            rekey_after: rekey_after.clamp(Config::REKEY_AFTER_MIN, Config::REKEY_AFTER),
             peers: BTreeMap::new(),
             indexes: BTreeMap::new(),
         }
@@ -266,7 +275,12 @@ impl Tunnels {
             freed.push(lost.initiation.local_index());
         }
         freed.extend(tunnel.next.take().map(|unused| unused.keys.local_index()));
-        tunnel.next = Some(Epoch::new(now, Arc::new(response.keys), false));
+        tunnel.is_overdue = false;
+        tunnel.next = Some(Epoch::new(
+            Arc::new(response.keys),
+            false,
+            now + UNCONFIRMED_FOR,
+        ));
         tunnel.answered = Some(Answered {
             at: now,
             initiation: message.to_vec(),
@@ -299,7 +313,11 @@ impl Tunnels {
             Ok(keys) => {
                 let keys = Arc::new(keys);
                 let confirmation = confirmation(&keys);
-                let gone = tunnel.replace(now, Epoch::new(now, keys, true));
+                // Those of a set-up of theirs, which were not used yet as far as we know. Were they confirmed later, they
+                // would replace newer ones here and not there.
+                let unused = tunnel.next.take().map(|next| next.keys);
+                let mut gone = tunnel.replace(now, Epoch::new(keys, true, now + self.rekey_after));
+                gone.extend(unused.and_then(|keys| tunnel.retire(now, keys)));
                 for index in gone {
                     self.indexes.remove(&index);
                 }
@@ -384,27 +402,27 @@ impl Tunnels {
                     tunnel.pending = None;
                 }
             }
-            if let Some(next) = tunnel
-                .next
-                .take_if(|next| next.since + UNCONFIRMED_FOR <= now)
+            if let Some(next) = &mut tunnel.next
+                && next.check_at <= now
             {
-                self.indexes.remove(&next.keys.local_index());
-                tunnel.answered = None;
-                outcome.changed = true;
+                tunnel.is_overdue = true;
+                next.check_at = now + CHECK_EVERY;
+                // Perhaps the initiator seals with these and will soon not open the current ones any more.
+                if tunnel.current.is_some() && tunnel.pending.is_none() {
+                    outcome.rekey.push(*peer);
+                }
             }
-            if let Some((keys, until)) = &tunnel.previous
-                && *until <= now
-            {
+            while let Some((keys, _)) = tunnel.previous.first().filter(|(_, until)| *until <= now) {
                 self.indexes.remove(&keys.local_index());
-                tunnel.previous = None;
+                tunnel.previous.remove(0);
                 outcome.changed = true;
             }
             if let Some(current) = &mut tunnel.current
                 && current.initiator
-                && (current.check_at <= now || current.keys.sent_packets() >= REKEY_AFTER_PACKETS)
+                && (current.check_at <= now || packets(&current.keys) >= REKEY_AFTER_PACKETS)
             {
                 current.check_at = now + CHECK_EVERY;
-                let used = current.keys.sent_packets() + current.keys.received_packets();
+                let used = packets(&current.keys);
                 if used != current.used && tunnel.pending.is_none() {
                     outcome.rekey.push(*peer);
                 }
@@ -420,16 +438,13 @@ impl Tunnels {
             .values()
             .flat_map(|tunnel| {
                 let again = tunnel.pending.as_ref().map(|pending| pending.again_at);
-                let gone = tunnel.previous.as_ref().map(|(_, until)| *until);
+                let gone = tunnel.previous.first().map(|(_, until)| *until);
                 let check = tunnel
                     .current
                     .as_ref()
                     .filter(|current| current.initiator)
                     .map(|current| current.check_at);
-                let unconfirmed = tunnel
-                    .next
-                    .as_ref()
-                    .map(|next| next.since + UNCONFIRMED_FOR);
+                let unconfirmed = tunnel.next.as_ref().map(|next| next.check_at);
                 [again, gone, check, unconfirmed]
             })
             .flatten()
@@ -447,31 +462,21 @@ impl Tunnels {
 
     /// Whether a set-up with this router is under way.
     pub(crate) fn is_pending(&self, peer: &PeerId) -> bool {
-        self.peers
-            .get(peer)
-            .is_some_and(|tunnel| tunnel.pending.is_some() || tunnel.next.is_some())
+        self.peers.get(peer).is_some_and(|tunnel| {
+            tunnel.pending.is_some() || tunnel.next.is_some() && !tunnel.is_overdue
+        })
     }
 
     /// All keys that open packets, with their routers.
     pub(crate) fn opening(&self) -> impl Iterator<Item = (PeerId, &Arc<TunnelKeys>)> {
-        self.peers.iter().flat_map(|(peer, tunnel)| {
-            let current = tunnel.current.as_ref().map(|epoch| &epoch.keys);
-            let previous = tunnel.previous.as_ref().map(|(keys, _)| keys);
-            let next = tunnel.next.as_ref().map(|epoch| &epoch.keys);
-            [current, previous, next]
-                .into_iter()
-                .flatten()
-                .map(move |keys| (*peer, keys))
-        })
+        self.peers
+            .iter()
+            .flat_map(|(peer, tunnel)| tunnel.opening().map(move |keys| (*peer, keys)))
     }
 
     /// The keys of a router that open what names this receiver index.
     pub(crate) fn opening_at(&self, peer: &PeerId, index: u32) -> Option<&Arc<TunnelKeys>> {
-        let tunnel = self.peers.get(peer)?;
-        let current = tunnel.current.as_ref().map(|epoch| &epoch.keys);
-        let previous = tunnel.previous.as_ref().map(|(keys, _)| keys);
-        let next = tunnel.next.as_ref().map(|epoch| &epoch.keys);
-        let mut all = [current, previous, next].into_iter().flatten();
+        let mut all = self.peers.get(peer)?.opening();
         all.find(|keys| keys.local_index() == index)
     }
 
@@ -508,12 +513,24 @@ impl Tunnels {
 impl Tunnel {
     /// Makes `epoch` current; what it replaces opens for a while longer. Gives the indexes of keys gone.
     fn replace(&mut self, now: Instant, epoch: Epoch) -> Vec<u32> {
-        let mut gone = Vec::new();
-        if let Some(replaced) = self.current.replace(epoch) {
-            gone.extend(self.previous.take().map(|(keys, _)| keys.local_index()));
-            self.previous = Some((replaced.keys, now + PREVIOUS_FOR));
-        }
-        gone
+        let replaced = self.current.replace(epoch);
+        let gone = replaced.and_then(|replaced| self.retire(now, replaced.keys));
+        gone.into_iter().collect()
+    }
+
+    /// Keys only open from now on. Gives the index of older ones that do not even that any more.
+    fn retire(&mut self, now: Instant, keys: Arc<TunnelKeys>) -> Option<u32> {
+        self.previous.push((keys, now + PREVIOUS_FOR));
+        let (gone, _) = (self.previous.len() > PREVIOUS_MAX).then(|| self.previous.remove(0))?;
+        Some(gone.local_index())
+    }
+
+    /// All keys that open packets.
+    fn opening(&self) -> impl Iterator<Item = &Arc<TunnelKeys>> {
+        let current = self.current.as_ref().map(|epoch| &epoch.keys);
+        let next = self.next.as_ref().map(|epoch| &epoch.keys);
+        let previous = self.previous.iter().map(|(keys, _)| keys);
+        current.into_iter().chain(previous).chain(next)
     }
 }
 
@@ -532,6 +549,11 @@ pub(crate) struct TimeoutOutcome {
     pub(crate) again: Vec<(PeerId, TunnelMessage)>,
     pub(crate) rekey: Vec<PeerId>,
     pub(crate) changed: bool,
+}
+
+/// Packets both ways.
+fn packets(keys: &TunnelKeys) -> u64 {
+    keys.sent_packets() + keys.received_packets()
 }
 
 /// A sealed note that says "confirm", made with new keys.
@@ -610,16 +632,115 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_nobody_confirms_are_forgotten_and_a_set_up_can_begin() {
+    fn keys_that_nobody_confirms_open_what_comes_and_a_set_up_can_begin() {
         let (now, mut a, mut b) = pair();
         let first = message(a.tunnels.begin(now, b.remote));
         b.tunnels.handle_initiation(now, a.remote, &first);
         assert!(b.tunnels.is_pending(&a.remote.peer));
         let later = b.tunnels.next_timeout().unwrap();
-        assert!(b.tunnels.handle_timeout(later).changed);
+        assert_eq!(later - now, UNCONFIRMED_FOR);
+        let outcome = b.tunnels.handle_timeout(later);
+        assert!(
+            outcome.rekey.is_empty(),
+            "traffic asks for keys where there are none"
+        );
         assert!(!b.tunnels.is_pending(&a.remote.peer));
-        assert_eq!(b.tunnels.opening().count(), 0);
-        assert!(b.tunnels.indexes.is_empty());
+        assert_eq!(b.tunnels.opening().count(), 1);
+        assert!(b.tunnels.begin(later, a.remote).is_some());
+    }
+
+    #[test]
+    fn a_confirmation_that_is_lost_leaves_no_end_with_keys_that_the_other_has_not() {
+        let (start, mut a, mut b) = tunnel();
+        // Different initiations are answered only so often.
+        let mut now = start + ANSWER_INTERVAL;
+        // New keys, of which only their initiator knows that they stand; and it has nothing to send.
+        let first = message(a.tunnels.begin(now, b.remote));
+        let answer = message(b.tunnels.handle_initiation(now, a.remote, &first).reply);
+        assert!(a.tunnels.handle_answer(now, b.remote.peer, &answer).changed);
+        loop {
+            assert_both_open(&a, &b);
+            now = b.tunnels.next_timeout().unwrap();
+            assert!(now < start + PREVIOUS_FOR, "in time");
+            a.tunnels.handle_timeout(now);
+            if b.tunnels.handle_timeout(now).rekey == [a.remote.peer] {
+                break;
+            }
+        }
+        let first = message(b.tunnels.begin(now, a.remote));
+        let answer = message(a.tunnels.handle_initiation(now, b.remote, &first).reply);
+        let confirmation = message(b.tunnels.handle_answer(now, a.remote.peer, &answer).reply);
+        assert_both_open(&a, &b);
+        a.tunnels
+            .handle_confirmation(now, b.remote.peer, &confirmation);
+        assert_both_open(&a, &b);
+        let (at_a, at_b) = (a.sealing(&b), b.sealing(&a));
+        assert_eq!(at_a.local_index(), at_b.remote_index());
+        for now in [now + UNCONFIRMED_FOR, now + PREVIOUS_FOR] {
+            assert!(b.tunnels.handle_timeout(now).rekey.is_empty());
+            assert_both_open(&a, &b);
+        }
+    }
+
+    #[test]
+    fn a_late_confirmation_brings_no_older_keys_back() {
+        let (start, mut a, mut b) = tunnel();
+        let now = start + ANSWER_INTERVAL;
+        let from_b = message(b.tunnels.begin(now, a.remote));
+        let to_b = message(a.tunnels.handle_initiation(now, b.remote, &from_b).reply);
+        let from_a = message(a.tunnels.begin(now, b.remote));
+        let confirmed_late = message(b.tunnels.handle_answer(now, a.remote.peer, &to_b).reply);
+        let to_a = message(b.tunnels.handle_initiation(now, a.remote, &from_a).reply);
+        let confirmed = message(a.tunnels.handle_answer(now, b.remote.peer, &to_a).reply);
+        assert_both_open(&a, &b);
+        let newest = a.sealing(&b).local_index();
+        a.tunnels
+            .handle_confirmation(now, b.remote.peer, &confirmed_late);
+        assert_eq!(a.sealing(&b).local_index(), newest);
+        b.tunnels
+            .handle_confirmation(now, a.remote.peer, &confirmed);
+        assert_eq!(b.sealing(&a).remote_index(), newest);
+        assert_both_open(&a, &b);
+    }
+
+    #[test]
+    fn keys_in_use_are_replaced_in_time_and_those_that_nobody_uses_stay() {
+        let (now, mut a, mut b) = tunnel();
+        let due = a.tunnels.next_timeout().unwrap();
+        assert_eq!(due - now, Config::REKEY_AFTER);
+        assert!(
+            a.tunnels.handle_timeout(due).rekey.is_empty(),
+            "nobody used them"
+        );
+        let next = a.tunnels.next_timeout().unwrap();
+        assert_eq!(next - due, CHECK_EVERY);
+        b.sealing(&a).reserve(1).unwrap();
+        assert!(
+            a.tunnels.handle_timeout(next).rekey.is_empty(),
+            "on its way"
+        );
+        a.sealing(&b).accept(&[2], |_, verdict| verdict.unwrap());
+        let next = next + CHECK_EVERY;
+        assert_eq!(a.tunnels.handle_timeout(next).rekey, [b.remote.peer]);
+        assert!(
+            b.tunnels.handle_timeout(next).rekey.is_empty(),
+            "who began it sees to it"
+        );
+    }
+
+    #[test]
+    fn the_time_of_keys_is_kept_within_its_bounds() {
+        let bounds = [
+            (Duration::ZERO, Config::REKEY_AFTER_MIN),
+            (Duration::from_secs(5), Duration::from_secs(5)),
+            (Duration::MAX, Config::REKEY_AFTER),
+        ];
+        for (wanted, expected) in bounds {
+            let (_, end, _) = pair();
+            let rng = ChaCha20Rng::from_seed([3; 32]);
+            let tunnels = Tunnels::new(end.tunnels.local, rng, wanted);
+            assert_eq!(tunnels.rekey_after, expected);
+        }
     }
 
     #[test]
@@ -688,10 +809,38 @@ mod tests {
                 boot_id: remote.boot_id,
                 aes: true,
             };
-            let tunnels = Tunnels::new(local, ChaCha20Rng::from_seed([seed + 50; 32]));
+            let rng = ChaCha20Rng::from_seed([seed + 50; 32]);
+            let tunnels = Tunnels::new(local, rng, Config::REKEY_AFTER);
             End { tunnels, remote }
         };
         (now, end(1), end(2))
+    }
+
+    /// Two ends with a tunnel that the first began.
+    fn tunnel() -> (Instant, End, End) {
+        let (now, mut a, mut b) = pair();
+        let first = message(a.tunnels.begin(now, b.remote));
+        let answer = message(b.tunnels.handle_initiation(now, a.remote, &first).reply);
+        let confirmation = message(a.tunnels.handle_answer(now, b.remote.peer, &answer).reply);
+        b.tunnels
+            .handle_confirmation(now, a.remote.peer, &confirmation);
+        assert_both_open(&a, &b);
+        (now, a, b)
+    }
+
+    impl End {
+        fn sealing(&self, other: &Self) -> &Arc<TunnelKeys> {
+            self.tunnels.sealing(&other.remote.peer).unwrap()
+        }
+    }
+
+    /// Whatever one of the two seals, the other opens.
+    fn assert_both_open(a: &End, b: &End) {
+        for (from, to) in [(a, b), (b, a)] {
+            let index = from.sealing(to).remote_index();
+            let opening = to.tunnels.opening_at(&from.remote.peer, index);
+            assert!(opening.is_some(), "{index}");
+        }
     }
 
     fn message(message: Option<TunnelMessage>) -> Vec<u8> {
