@@ -1,13 +1,13 @@
 //! The composition: connections become links, links carry records, records say whom to dial.
 //!
 //! `mesh/streams.rs` has connections and links, `mesh/messages.rs` what is said on them, `mesh/packets.rs` the data packets among it,
-//! `mesh/gossip.rs` records, `mesh/dialling.rs` whom
-//! to dial, `mesh/direct.rs` paths to routers that are no neighbours; this file has the type, its inputs and its outputs.
+//! `mesh/gossip.rs` records, `mesh/intake.rs` those of others, `mesh/dialling.rs` whom to dial, `mesh/direct.rs` paths to routers that are no neighbours; this file has the type, its inputs and its outputs.
 
 mod dialling;
 mod direct;
 mod event;
 mod gossip;
+mod intake;
 mod messages;
 mod packets;
 mod streams;
@@ -37,10 +37,11 @@ use crate::link::Link;
 use crate::liveness::{LATE, Transmit};
 use crate::pmtu::Challenge;
 use crate::probe::{Probe, ProbeKind};
-use crate::record::{Carrier, Verifier};
+use crate::record::{Carrier, Verifier, is_advertisable};
 use crate::stats::MeshStats;
 use crate::store::Store;
 use crate::subnet::{OVERLAY_SUBNETS_MAX, Subnet};
+use crate::suspect::Suspects;
 use crate::target::Target;
 use crate::timer::{Deadlines, WakeReason, sooner};
 use crate::touched::Touched;
@@ -122,6 +123,7 @@ pub struct Mesh {
     routed_links: Vec<PeerId>,
 
     store: Store,
+    suspects: Suspects,
     router_publisher: Publisher,
     links_publisher: Publisher,
     local_addresses: Vec<IpAddr>,
@@ -189,6 +191,7 @@ impl Mesh {
             contested: BTreeSet::new(),
             routed_links: Vec::new(),
             store: Store::new(own),
+            suspects: Suspects::default(),
             router_publisher: Publisher::new(),
             links_publisher: Publisher::new(),
             local_addresses: Vec::new(),
@@ -441,7 +444,8 @@ impl Mesh {
     /// It is checked, stored and passed on like any other.
     pub fn handle_record(&mut self, now: Instant, via: PeerId, bytes: &[u8]) {
         self.now = now;
-        self.take_records(now, via, &[RecordBytes(bytes.into())]);
+        // It came along the mesh: nobody's stream is to be closed for it.
+        let _ = self.take_records(now, via, &[RecordBytes(bytes.into())]);
         self.settle(now);
     }
 
@@ -820,16 +824,6 @@ const UNDERLAY_MTU_BYTES: u16 = 1_500;
 /// An address as everybody writes it: IPv4 is not mapped into IPv6.
 fn canonical(socket: SocketAddr) -> SocketAddr {
     SocketAddr::new(socket.ip().to_canonical(), socket.port())
-}
-
-/// Whether others can be told of an address. Private ones (RFC 1918) can: hosts of one site use
-/// them.
-fn is_advertisable(ip: IpAddr) -> bool {
-    let is_link_local = match ip {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_link_local)
 }
 
 fn has_stream(links: &Touched<PeerId, Link>, peer: &PeerId) -> bool {
