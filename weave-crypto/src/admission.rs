@@ -19,6 +19,8 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+#[cfg(test)]
+pub(crate) use self::exchange::weakened;
 pub(crate) use self::exchange::{
     ELEMENT_BYTES, Exchange, ExchangeError, SharedKeys, Side, TAG_BYTES,
 };

@@ -22,7 +22,7 @@ use rand_chacha::ChaCha20Rng;
 use ring::hkdf;
 use spake2::{Ed25519Group, Spake2};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::Passwords;
 use crate::identity::NetworkId;
@@ -104,13 +104,14 @@ impl Exchange {
                 Side::Listener => b'A',
             };
             message[1..].copy_from_slice(element);
-            let mut key = state
+            let key = state
                 .finish(&message)
                 .map_err(|_| ExchangeError::Malformed)?;
-            keys.push(hkdf::Salt::new(hkdf::HKDF_SHA256, KEY_SALT).extract(&key));
-            key.zeroize();
+            #[cfg(test)]
+            let key = weakened::key().unwrap_or(key);
+            keys.push(Zeroizing::new(key));
         }
-        Ok(SharedKeys(keys))
+        Ok(SharedKeys::new(&keys))
     }
 }
 
@@ -118,6 +119,11 @@ impl Exchange {
 pub(crate) struct SharedKeys(Vec<hkdf::Prk>);
 
 impl SharedKeys {
+    pub(crate) fn new(keys: &[impl AsRef<[u8]>]) -> Self {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, KEY_SALT);
+        Self(keys.iter().map(|key| salt.extract(key.as_ref())).collect())
+    }
+
     /// How many instances there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
@@ -232,3 +238,26 @@ const KEY_SALT: &[u8] = b"weave admission 1";
 const DIALLER_CONFIRMS: &[u8] = b"dialler confirms\0";
 const LISTENER_CONFIRMS: &[u8] = b"listener confirms\0";
 const NOISE_PSK: &[u8] = b"noise psk\0";
+
+/// The same protocol without SPAKE2, as others have it: the stretched password itself is the shared key. It shows that the
+/// test of what strangers can find out would find it out.
+#[cfg(test)]
+pub(crate) mod weakened {
+    use std::cell::Cell;
+
+    thread_local! {
+        static KEY: Cell<Option<[u8; 32]>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn key() -> Option<Vec<u8>> {
+        KEY.get().map(Vec::from)
+    }
+
+    /// Runs `test` with all honest routers of this thread weakened: their passwords are all `password`.
+    pub(crate) fn with<R>(password: &super::super::PasswordKey, test: impl FnOnce() -> R) -> R {
+        KEY.set(Some(*password.as_bytes()));
+        let result = test();
+        KEY.set(None);
+        result
+    }
+}

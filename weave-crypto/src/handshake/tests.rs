@@ -1,4 +1,5 @@
 mod passwords;
+mod strangers;
 
 use proptest::prelude::*;
 
