@@ -10,7 +10,7 @@ mod trace;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use weave_crypto::NetworkId;
+use weave_crypto::{NetworkId, Passwords};
 use weave_mesh::MeshConfig;
 
 use super::*;
@@ -636,6 +636,7 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
     let config = Config {
         mesh: MeshConfig {
             network: NetworkId::from_name("test"),
+            passwords: Passwords::none(),
             name: Some(name.to_owned()),
             nickname: name.to_owned(),
             listen_port: address.port(),
@@ -650,6 +651,7 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
         frame_port: Some("memory".to_owned()),
         underlay_mtu_bytes: 1500,
         mtu_bytes: 1390,
+        rekey_after: Config::REKEY_AFTER,
     };
     let macs = Arc::new(MacTable::new(1024, now, 7));
     let local = identity.peer_id().short_id();

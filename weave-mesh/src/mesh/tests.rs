@@ -7,6 +7,7 @@ mod direct;
 mod duplicates;
 mod gossip;
 mod over_tcp;
+mod records;
 mod strangers;
 mod world;
 
