@@ -14,7 +14,7 @@ use crate::record::{
     RecordError, RecordKind, RouterBody, SEQUENCE_BITS, printable,
 };
 use crate::store::Inserted;
-use crate::wire::{BUCKETS, Control, Goodbye, KEYS_MAX, RecordBytes};
+use crate::wire::{AnyKey, BUCKETS, Control, Goodbye, KEYS_MAX, RecordBytes};
 
 /// Between two versions of one record: a flapping link costs ten records a second at most.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
@@ -436,6 +436,7 @@ impl Mesh {
         let ours = self.store.buckets();
         for bucket in (0..BUCKETS).filter(|bucket| ours[*bucket] != theirs[*bucket]) {
             for (first, last, keys) in self.store.lists(bucket) {
+                let keys = keys.into_iter().map(AnyKey::from).collect();
                 self.say_to(via, &Control::List { first, last, keys });
             }
         }
@@ -453,7 +454,7 @@ impl Mesh {
             listed.insert((key.origin, key.kind), key.seq);
             let held = self.store.record(&key.origin, key.kind).map(Record::seq);
             if held < Some(key.seq) {
-                wanted.push(*key);
+                wanted.push(AnyKey::from(*key));
             } else if held > Some(key.seq) {
                 link.flooding.offer(key.origin, key.kind);
             }
