@@ -14,6 +14,7 @@ pub(crate) mod host;
 pub(crate) mod nat;
 pub(crate) mod ping;
 pub(crate) mod process;
+pub(crate) mod shapes;
 
 use std::fs;
 use std::io::Write;
