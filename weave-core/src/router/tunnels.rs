@@ -9,23 +9,24 @@
 //! Messages travel as control messages along the mesh; unanswered ones go again. Of two set-ups begun at once
 //! the smaller identity's wins. A peer's new boot ends all its tunnels at once.
 
+mod confirmation;
+mod tunnel;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::packet::{Kind, Note, PacketView, SEALED_HEADER_BYTES, seal_packet};
 use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{
     PeerId, Suite, TunnelError, TunnelInitiation, TunnelKeys, TunnelLocal, respond,
 };
 
-/// Keys are replaced after this time (design: 120 s or 2^32 packets).
-const REKEY_AFTER: Duration = Duration::from_secs(120);
+use self::confirmation::{confirmation, confirms};
+use self::tunnel::{Answered, Epoch, Pending, Tunnel};
+
 /// Keys are replaced after this many packets, far below the counter's 2^48.
 const REKEY_AFTER_PACKETS: u64 = 1 << 32;
-/// Replaced keys still open packets on their way for this long.
-const PREVIOUS_FOR: Duration = Duration::from_secs(30);
 /// An unanswered message goes again after these times; then the set-up is given up until traffic asks again.
 const RETRIES: [Duration; 4] = [
     Duration::from_millis(300),
@@ -93,58 +94,6 @@ pub(crate) struct Tunnels {
     peers: BTreeMap<PeerId, Tunnel>,
     /// Receiver indexes in use, and whose they are.
     indexes: BTreeMap<u32, PeerId>,
-}
-
-/// The keys shared with one router.
-#[derive(Debug, Default)]
-pub(crate) struct Tunnel {
-    boot_id: u64,
-    current: Option<Epoch>,
-    previous: Option<(Arc<TunnelKeys>, Instant)>,
-    next: Option<Epoch>,
-    pending: Option<Pending>,
-    /// The last initiation that was answered, and the answer: the same one again gets the same answer, or else
-    /// the keys that the initiator makes of the first would not be ours any more.
-    answered: Option<Answered>,
-}
-
-#[derive(Debug)]
-struct Answered {
-    at: Instant,
-    initiation: Vec<u8>,
-    answer: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Epoch {
-    keys: Arc<TunnelKeys>,
-    since: Instant,
-    /// We began it, so we re-key it.
-    initiator: bool,
-    /// When it is next looked at: old enough, and still in use?
-    check_at: Instant,
-    /// Packets both ways when its use was last looked at.
-    used: u64,
-}
-
-impl Epoch {
-    fn new(now: Instant, keys: Arc<TunnelKeys>, initiator: bool) -> Self {
-        Self {
-            keys,
-            since: now,
-            initiator,
-            check_at: now + REKEY_AFTER,
-            used: 0,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Pending {
-    initiation: TunnelInitiation,
-    message: Vec<u8>,
-    tries: usize,
-    again_at: Instant,
 }
 
 impl Tunnels {
@@ -454,24 +403,14 @@ impl Tunnels {
 
     /// All keys that open packets, with their routers.
     pub(crate) fn opening(&self) -> impl Iterator<Item = (PeerId, &Arc<TunnelKeys>)> {
-        self.peers.iter().flat_map(|(peer, tunnel)| {
-            let current = tunnel.current.as_ref().map(|epoch| &epoch.keys);
-            let previous = tunnel.previous.as_ref().map(|(keys, _)| keys);
-            let next = tunnel.next.as_ref().map(|epoch| &epoch.keys);
-            [current, previous, next]
-                .into_iter()
-                .flatten()
-                .map(move |keys| (*peer, keys))
-        })
+        self.peers
+            .iter()
+            .flat_map(|(peer, tunnel)| tunnel.opening().map(move |keys| (*peer, keys)))
     }
 
     /// The keys of a router that open what names this receiver index.
     pub(crate) fn opening_at(&self, peer: &PeerId, index: u32) -> Option<&Arc<TunnelKeys>> {
-        let tunnel = self.peers.get(peer)?;
-        let current = tunnel.current.as_ref().map(|epoch| &epoch.keys);
-        let previous = tunnel.previous.as_ref().map(|(keys, _)| keys);
-        let next = tunnel.next.as_ref().map(|epoch| &epoch.keys);
-        let mut all = [current, previous, next].into_iter().flatten();
+        let mut all = self.peers.get(peer)?.opening();
         all.find(|keys| keys.local_index() == index)
     }
 
@@ -505,18 +444,6 @@ impl Tunnels {
     }
 }
 
-impl Tunnel {
-    /// Makes `epoch` current; what it replaces opens for a while longer. Gives the indexes of keys gone.
-    fn replace(&mut self, now: Instant, epoch: Epoch) -> Vec<u32> {
-        let mut gone = Vec::new();
-        if let Some(replaced) = self.current.replace(epoch) {
-            gone.extend(self.previous.take().map(|(keys, _)| keys.local_index()));
-            self.previous = Some((replaced.keys, now + PREVIOUS_FOR));
-        }
-        gone
-    }
-}
-
 impl Outcome {
     fn refused(refusal: Refusal) -> Self {
         Self {
@@ -534,171 +461,5 @@ pub(crate) struct TimeoutOutcome {
     pub(crate) changed: bool,
 }
 
-/// A sealed note that says "confirm", made with new keys.
-fn confirmation(keys: &TunnelKeys) -> Option<Vec<u8>> {
-    let mut note = [0; Note::BYTES_MAX];
-    let len = Note::Confirm.emit(&mut note);
-    seal_packet(keys, Kind::Note, None, &note[..len]).ok()
-}
-
-/// Whether `packet` is a genuine note sealed with the other side of `keys`.
-fn confirms(keys: &TunnelKeys, packet: &[u8]) -> bool {
-    let Ok(view) = PacketView::new_checked(packet) else {
-        return false;
-    };
-    let header = view.sealed();
-    if view.envelope().is_some()
-        || header.kind != Kind::Note
-        || header.receiver != keys.local_index()
-    {
-        return false;
-    }
-    let (aad, body) = packet.split_at(SEALED_HEADER_BYTES);
-    let mut body = body.to_vec();
-    let genuine = keys
-        .open(header.counter, aad, &mut body)
-        .is_ok_and(|note| Note::parse(note) == Ok(Note::Confirm));
-    let mut fresh = false;
-    if genuine {
-        keys.accept(&[header.counter], |_, verdict| fresh = verdict.is_ok());
-    }
-    fresh
-}
-
 #[cfg(test)]
-mod tests {
-    use rand::SeedableRng as _;
-    use weave_crypto::{Identity, NetworkId};
-
-    use super::*;
-
-    #[test]
-    fn an_initiation_that_comes_again_gets_the_same_answer_and_both_ends_agree() {
-        let (now, mut a, mut b) = pair();
-        let first = message(a.tunnels.begin(now, b.remote));
-        let answer = message(b.tunnels.handle_initiation(now, a.remote, &first).reply);
-        let again = message(b.tunnels.handle_initiation(now, a.remote, &first).reply);
-        assert_eq!(again, answer);
-        let outcome = a.tunnels.handle_answer(now, b.remote.peer, &again);
-        let confirmation = message(outcome.reply);
-        let outcome = b
-            .tunnels
-            .handle_confirmation(now, a.remote.peer, &confirmation);
-        assert!(outcome.changed);
-        let sealing = b.tunnels.sealing(&a.remote.peer).unwrap();
-        let theirs = a.tunnels.sealing(&b.remote.peer).unwrap();
-        assert_eq!(sealing.remote_index(), theirs.local_index());
-        let outcome = b
-            .tunnels
-            .handle_confirmation(now, a.remote.peer, &confirmation);
-        assert!(!outcome.changed, "said once, it is settled");
-    }
-
-    #[test]
-    fn of_two_begun_at_once_that_of_the_smaller_identity_wins() {
-        let (now, mut a, mut b) = pair();
-        let from_a = message(a.tunnels.begin(now, b.remote));
-        let from_b = message(b.tunnels.begin(now, a.remote));
-        let (at_a, at_b) = (
-            a.tunnels.handle_initiation(now, b.remote, &from_b),
-            b.tunnels.handle_initiation(now, a.remote, &from_a),
-        );
-        let a_wins = a.remote.peer < b.remote.peer;
-        assert_eq!(at_a.refused == Some(Refusal::Lost), a_wins);
-        assert_eq!(at_b.refused == Some(Refusal::Lost), !a_wins);
-        assert_eq!(at_a.reply.is_none(), a_wins);
-    }
-
-    #[test]
-    fn keys_that_nobody_confirms_are_forgotten_and_a_set_up_can_begin() {
-        let (now, mut a, mut b) = pair();
-        let first = message(a.tunnels.begin(now, b.remote));
-        b.tunnels.handle_initiation(now, a.remote, &first);
-        assert!(b.tunnels.is_pending(&a.remote.peer));
-        let later = b.tunnels.next_timeout().unwrap();
-        assert!(b.tunnels.handle_timeout(later).changed);
-        assert!(!b.tunnels.is_pending(&a.remote.peer));
-        assert_eq!(b.tunnels.opening().count(), 0);
-        assert!(b.tunnels.indexes.is_empty());
-    }
-
-    #[test]
-    fn different_initiations_are_answered_only_so_often() {
-        let (now, mut a, mut b) = pair();
-        let (_, mut other, _) = pair();
-        let first = message(a.tunnels.begin(now, b.remote));
-        other.tunnels.rng = ChaCha20Rng::from_seed([99; 32]);
-        let second = message(other.tunnels.begin(now, b.remote));
-        assert!(
-            b.tunnels
-                .handle_initiation(now, a.remote, &first)
-                .reply
-                .is_some()
-        );
-        let outcome = b.tunnels.handle_initiation(now, a.remote, &second);
-        assert_eq!(outcome.refused, Some(Refusal::TooOften));
-        let later = now + ANSWER_INTERVAL;
-        assert!(
-            b.tunnels
-                .handle_initiation(later, a.remote, &second)
-                .reply
-                .is_some()
-        );
-    }
-
-    #[test]
-    fn an_unanswered_initiation_goes_again_three_times_and_is_given_up() {
-        let (now, mut a, b) = pair();
-        let first = a.tunnels.begin(now, b.remote);
-        assert!(a.tunnels.begin(now, b.remote).is_none(), "one at a time");
-        let mut at = now;
-        let mut sent = Vec::new();
-        while let Some(next) = a.tunnels.next_timeout() {
-            at = next;
-            sent.extend(a.tunnels.handle_timeout(at).again);
-        }
-        assert_eq!(sent.len(), RETRIES.len() - 1);
-        assert!(
-            sent.iter()
-                .all(|(_, message)| Some(message) == first.as_ref())
-        );
-        assert_eq!(at - now, RETRIES.iter().sum());
-        assert!(a.tunnels.begin(at, b.remote).is_some());
-    }
-
-    struct End {
-        tunnels: Tunnels,
-        remote: Remote,
-    }
-
-    fn pair() -> (Instant, End, End) {
-        #[allow(clippy::disallowed_methods, reason = "a test's base instant")]
-        let now = Instant::now();
-        let end = |seed: u8| {
-            let identity = Arc::new(Identity::from_seed([seed; 32]));
-            let remote = Remote {
-                peer: identity.peer_id(),
-                noise_public: identity.noise_public(),
-                boot_id: u64::from(seed),
-                aes: true,
-            };
-            let local = TunnelLocal {
-                identity,
-                network: NetworkId::from_name("test"),
-                boot_id: remote.boot_id,
-                aes: true,
-            };
-            let tunnels = Tunnels::new(local, ChaCha20Rng::from_seed([seed + 50; 32]));
-            End { tunnels, remote }
-        };
-        (now, end(1), end(2))
-    }
-
-    fn message(message: Option<TunnelMessage>) -> Vec<u8> {
-        match message.unwrap() {
-            TunnelMessage::Initiation(bytes)
-            | TunnelMessage::Answer(bytes)
-            | TunnelMessage::Confirmation(bytes) => bytes,
-        }
-    }
-}
+mod tests;
