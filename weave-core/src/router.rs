@@ -3,6 +3,7 @@
 //! It owns the [`Mesh`] (whom we know), the tunnels (keys with each of them), the topology and the routes, and
 //! turns all of it into forwarding snapshots ([`Fib`]) for the data plane.
 
+mod admission;
 mod command;
 mod config;
 mod departures;
@@ -15,6 +16,7 @@ mod keys;
 mod loops;
 mod paths;
 mod refusals;
+mod refused;
 mod sites;
 mod snapshot;
 mod status;
@@ -39,8 +41,8 @@ pub use echo::{Ping, PingError, PingHop};
 pub use find::FindError;
 pub use refusals::control_meaning;
 pub use status::{
-    ConnectionStatus, MacStatus, PeerStatus, RouteStatus, SegmentStatus, Status, TargetStatus,
-    Verdict,
+    ConnectionStatus, MacStatus, PeerStatus, RefusedStatus, RouteStatus, SegmentStatus, Status,
+    TargetStatus, Verdict,
 };
 pub use trace::{OtherPath, Trace, TraceHop};
 
@@ -55,6 +57,7 @@ use direct::Meetings;
 use echo::Echoes;
 use history::History;
 use loops::Loops;
+use refused::Refused;
 use sites::Sites;
 use tunnels::Tunnels;
 
@@ -100,6 +103,7 @@ pub struct Router {
     refusals: BTreeMap<&'static str, u64>,
     stored_peers: Vec<SocketAddr>,
     history: History,
+    refused: Refused,
     echoes: Echoes,
     stopping: bool,
 }
@@ -186,6 +190,7 @@ impl Router {
             refusals: BTreeMap::new(),
             stored_peers: Vec::new(),
             history: History::default(),
+            refused: Refused::default(),
             echoes: Echoes::new(ChaCha20Rng::from_seed(rng.random())),
             stopping: false,
             config,
@@ -366,6 +371,7 @@ impl Router {
             Command::Forget(target) => {
                 self.mesh.forget(now, &target);
             }
+            Command::Deny(peer) => self.deny(now, peer),
             Command::Ping { id, to, timeout } => self.ping(now, id, &to, timeout),
             Command::Shutdown => {
                 self.stopping = true;
@@ -615,11 +621,17 @@ impl Router {
                     (None, Some(remote)) => remote.to_string(),
                     (None, None) => "a peer".to_owned(),
                 };
-                self.push_event(Event::ConnectFailed {
-                    to,
-                    reason: reason.to_string(),
-                });
+                let is_refusal = reason.is_refusal();
+                let reason = reason.to_string();
+                if !is_refusal || self.refused.may_say(now, &reason).is_some() {
+                    self.push_event(Event::ConnectFailed { to, reason });
+                }
             }
+            weave_mesh::Event::Refused {
+                remote,
+                peer,
+                reason,
+            } => self.note_refused(now, remote.ip(), peer, reason),
             weave_mesh::Event::ConnectedToSelf { remote } => {
                 self.push_event(Event::ConnectedToSelf { remote });
             }

@@ -2,8 +2,9 @@
 //!
 //! `mesh/streams.rs` has connections and links, `mesh/messages.rs` what is said on them, `mesh/packets.rs` the data packets among it,
 //! `mesh/gossip.rs` records, `mesh/dialling.rs` whom
-//! to dial, `mesh/direct.rs` paths to routers that are no neighbours; this file has the type, its inputs and its outputs.
+//! to dial, `mesh/admission.rs` whom to refuse, `mesh/direct.rs` paths to routers that are no neighbours; this file has the type, its inputs and its outputs.
 
+mod admission;
 mod dialling;
 mod direct;
 mod event;
@@ -79,6 +80,8 @@ pub struct MeshConfig {
     pub conn_limit: usize,
     /// Whether this router is fast at AES.
     pub aes: bool,
+    /// Identities that are refused here; see [`Mesh::deny`].
+    pub denied: BTreeSet<PeerId>,
 }
 
 /// Links, records and dialling of one router.

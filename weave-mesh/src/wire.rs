@@ -57,6 +57,8 @@ pub enum Goodbye {
     Renewed,
     /// The user told it to forget this peer.
     Forgotten,
+    /// The user told it to refuse this identity.
+    Denied,
 }
 
 /// One control message.

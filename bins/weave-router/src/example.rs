@@ -55,6 +55,7 @@ pub(crate) fn status(neighbours: usize, macs: usize) -> Status {
         },
         refusals: BTreeMap::from([("a_router_s_own".to_owned(), 7)]),
         gossip: BTreeMap::from([("links_up".to_owned(), 4)]),
+        refused: vec![],
         warnings: vec![],
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Plain data, the same in the daemon, on the control socket and in the tool; fields are only ever added.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -61,8 +61,27 @@ pub struct Status {
     /// Control messages, records and links by name, since the start.
     #[serde(default)]
     pub gossip: BTreeMap<String, u64>,
+    /// Connections that came here in the last 10 min and were refused for what only people can change, the newest
+    /// first.
+    #[serde(default)]
+    pub refused: Vec<RefusedStatus>,
     /// What somebody should look at, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Connections from one address that were refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedStatus {
+    /// Where they came from.
+    pub from: IpAddr,
+    /// Name of the identity that is refused, where that is the reason.
+    pub name: Option<String>,
+    /// Why, in words.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// Seconds since the last.
+    pub last_s: u64,
 }
 
 /// One router of the mesh.
@@ -238,6 +257,7 @@ impl Router {
                 .activity()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
+            refused: self.refused_statuses(now),
             warnings,
         }
     }
@@ -432,6 +452,7 @@ impl Router {
                 });
         let open = "no password: anyone who reaches the port can join this network".to_owned();
         std::iter::once(open)
+            .chain(self.refused_warnings(now))
             .chain(doubled)
             .chain(self.carrier_warnings())
             .chain(self.segment_warnings(now))
@@ -599,6 +620,7 @@ mod tests {
             traffic: Traffic::default(),
             refusals: Default::default(),
             gossip: Default::default(),
+            refused: vec![],
             warnings: vec![],
         }
     }

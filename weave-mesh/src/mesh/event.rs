@@ -8,7 +8,7 @@ use weave_crypto::PeerId;
 
 use super::DirectEnd;
 use crate::conn::ConnId;
-use crate::error::{DownReason, FailReason};
+use crate::error::{Admission, DownReason, FailReason};
 use crate::target::Target;
 use crate::wire::Routed;
 
@@ -142,6 +142,15 @@ pub enum Event {
         remote: Option<SocketAddr>,
         /// Why.
         reason: FailReason,
+    },
+    /// Somebody who connected to this router is not let in, for what only people can change.
+    Refused {
+        /// Where the connection came from.
+        remote: SocketAddr,
+        /// Who it was, if that was proved.
+        peer: Option<PeerId>,
+        /// Why.
+        reason: Admission,
     },
     /// An address led back to this router; it is left alone for 10 min.
     ConnectedToSelf {

@@ -254,5 +254,6 @@ fn messages() -> Vec<(&'static str, Control)> {
         ("goodbye_full", Control::Goodbye(Goodbye::Full)),
         ("goodbye_renewed", Control::Goodbye(Goodbye::Renewed)),
         ("goodbye_forgotten", Control::Goodbye(Goodbye::Forgotten)),
+        ("goodbye_denied", Control::Goodbye(Goodbye::Denied)),
     ]
 }

@@ -292,6 +292,7 @@ fn example() -> Status {
         },
         refusals: BTreeMap::new(),
         gossip: BTreeMap::new(),
+        refused: vec![],
         warnings: vec!["two routers call themselves b".into()],
     }
 }
