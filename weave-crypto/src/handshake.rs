@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 
 use self::hello::{Hello, OUR_VERSIONS};
 use crate::{
+    admission::Passwords,
     error::Fault,
     identity::{Identity, NetworkId, PeerId, verify_noise_binding},
     noise::{self, Noise, NoiseError, Setup},
@@ -43,6 +44,8 @@ pub struct LinkLocal {
     pub network: NetworkId,
     /// This process's boot id: higher than at any start before.
     pub boot_id: u64,
+    /// The passwords accepted, of which the other side has to have one; none are needed if there are none.
+    pub passwords: Passwords,
 }
 
 /// One link's set-up: bytes in, bytes out, and at last [`Established`].
@@ -145,7 +148,7 @@ impl LinkHandshake {
         Hello {
             versions: OUR_VERSIONS,
             network: self.local.network,
-            passwords: 0,
+            passwords: self.local.passwords.len() as u8,
         }
     }
 
@@ -207,6 +210,9 @@ impl LinkHandshake {
         match role {
             Role::Dialler => {
                 checked?;
+                if !self.local.passwords.is_empty() {
+                    return Err(HandshakeError::WrongPassword);
+                }
                 let mut noise = self.start_noise(Noise::initiator)?;
                 write_message(&noise.write(&[])?, out)?;
                 Ok(Step::DiallerXx(noise))
@@ -217,6 +223,9 @@ impl LinkHandshake {
                     self.say(&ours.emit(), out);
                 }
                 checked?;
+                if !self.local.passwords.is_empty() {
+                    return Err(HandshakeError::WrongPassword);
+                }
                 Ok(Step::ListenerXx1(self.start_noise(Noise::responder)?))
             }
         }
@@ -369,6 +378,12 @@ pub enum HandshakeError {
     /// The other side's network has a password, ours has none.
     #[error("the other side has a password and this side has none")]
     PasswordThere,
+    /// Both sides have passwords, and none of one side's is the other's. Both sides get this error.
+    ///
+    /// It is what either side sees of a wrong password, and as likely as not that is the cause; bytes changed on the way
+    /// look the same.
+    #[error("wrong password: this side's and the other side's differ")]
+    WrongPassword,
     /// The X25519 key in use is not signed by the peer id that was given.
     #[error("the other side is not who it says it is")]
     BadBinding,
@@ -397,7 +412,8 @@ impl HandshakeError {
             Self::Version { .. }
             | Self::OtherNetwork
             | Self::PasswordHere
-            | Self::PasswordThere => Fault::Incompatible,
+            | Self::PasswordThere
+            | Self::WrongPassword => Fault::Incompatible,
             Self::NotWeave
             | Self::BadBinding
             | Self::Noise

@@ -9,13 +9,14 @@
 //!
 //! ```
 //! use std::{net::SocketAddr, sync::Arc, time::{Duration, Instant}};
-//! use weave_crypto::{Identity, NetworkId};
+//! use weave_crypto::{Identity, NetworkId, Passwords};
 //! use weave_mesh::{Action, ConnId, DirectVerifier, Event, Mesh, MeshConfig};
 //!
 //! let now = Instant::now();
 //! let mesh = |seed: u8, targets| {
 //!     let config = MeshConfig {
 //!         network: NetworkId::from_name("home"),
+//!         passwords: Passwords::none(),
 //!         name: None,
 //!         nickname: format!("host {seed}"),
 //!         listen_port: 6783,

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use weave_crypto::{Identity, NetworkId, PeerId};
+use weave_crypto::{Identity, NetworkId, Passwords, PeerId};
 
 use self::direct::Directs;
 pub use self::direct::{CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, SEARCH_TIMEOUT};
@@ -64,6 +64,8 @@ pub const ROUTED_QUEUE_BYTES_MAX: usize = 256 * 1024;
 pub struct MeshConfig {
     /// Which network; records and links of others are refused.
     pub network: NetworkId,
+    /// The passwords of which a neighbour has to have one.
+    pub passwords: Passwords,
     /// The name that people see, instead of one made of the key.
     pub name: Option<String>,
     /// A second label, usually the host's name.

@@ -1,6 +1,6 @@
 //! What a router is told at its start.
 
-use weave_crypto::NetworkId;
+use weave_crypto::{NetworkId, Passwords};
 use weave_mesh::{DEFAULT_PORT, MeshConfig};
 
 /// What a router is told at its start.
@@ -27,6 +27,7 @@ impl Config {
         Self {
             mesh: MeshConfig {
                 network: NetworkId::from_name(network_name),
+                passwords: Passwords::none(),
                 name: None,
                 nickname: nickname.to_owned(),
                 listen_port: DEFAULT_PORT,

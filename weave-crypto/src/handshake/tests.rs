@@ -7,6 +7,7 @@ fn local(seed: u8) -> LinkLocal {
         identity: Arc::new(Identity::from_seed([seed; 32])),
         network: NetworkId::from_name("weave"),
         boot_id: 1_700_000_000 + u64::from(seed),
+        passwords: Passwords::none(),
     }
 }
 
