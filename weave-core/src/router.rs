@@ -371,6 +371,7 @@ impl Router {
             Command::Forget(target) => {
                 self.mesh.forget(now, &target);
             }
+            Command::SetPasswords(passwords) => self.mesh.set_passwords(now, passwords),
             Command::Deny(peer) => self.deny(now, peer),
             Command::Ping { id, to, timeout } => self.ping(now, id, &to, timeout),
             Command::Shutdown => {

@@ -433,6 +433,15 @@ impl Dialler {
         }
     }
 
+    /// What others refused us for may have changed: whoever did is tried at once.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        self.rests_until = Rest::Awake;
+        for wish in self.wishes.values_mut().filter(|wish| wish.refused > 0) {
+            wish.is_worth_trying();
+            wish.next_at = now;
+        }
+    }
+
     /// Whether [`Dialler::next_step`] may have something to do. `is_linked` may have changed only with
     /// [`Dialler::reached`] and [`Dialler::link_lost`].
     pub(crate) fn is_due(&self, now: Instant) -> bool {

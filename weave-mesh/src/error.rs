@@ -118,6 +118,7 @@ impl Admission {
         match error {
             HandshakeError::PasswordHere => Some(Self::NoPassword),
             HandshakeError::PasswordThere => Some(Self::SurplusPassword),
+            HandshakeError::WrongPassword => Some(Self::WrongPassword),
             HandshakeError::NotWeave
             | HandshakeError::Version { .. }
             | HandshakeError::OtherNetwork

@@ -18,6 +18,7 @@ pub(crate) fn status(neighbours: usize, macs: usize) -> Status {
         peer_id: "id_self".into(),
         network: "weave".into(),
         password: false,
+        passwords: 0,
         boot_id: 1,
         uptime_ms: 1000,
         port: 6783,

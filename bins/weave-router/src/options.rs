@@ -1,11 +1,13 @@
 //! The router's command line: every flag, and what is wrong with a value.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 use serde::Serialize;
+use weave_crypto::PeerId;
 use weave_io::host::{Cidr, CidrError};
 use weave_mesh::Target;
 
@@ -64,6 +66,10 @@ pub struct Options {
     /// The router itself answers on this overlay address (ARP, ping): ping it from any container
     #[arg(long = "address", env = "WEAVE_ADDRESS", hide_env = true, value_name = "CIDR", value_delimiter = ',', value_parser = overlay_address)]
     pub addresses: Vec<String>,
+
+    /// Refuse this identity on this host: 64 hex digits, as weave status peers --json shows them
+    #[arg(long, env = "WEAVE_DENY", hide_env = true, value_name = "KEY", value_delimiter = ',', value_parser = identity)]
+    pub deny: Vec<String>,
 
     /// MTU for containers, in bytes [default: the underlay's less 110, at least 1280]
     #[arg(long, env = "WEAVE_MTU", hide_env = true, value_name = "N", value_parser = mtu)]
@@ -136,12 +142,6 @@ impl Options {
                 password,
                 firewall,
             ),
-            (
-                !later.deny.is_empty(),
-                "--deny",
-                "refusing single identities is not in this release",
-                "leave it out, and let a firewall keep that host from the port",
-            ),
         ];
         match refusals.into_iter().find(|(given, ..)| *given) {
             None => Ok(()),
@@ -159,6 +159,11 @@ impl Options {
             .iter()
             .filter_map(|peer| peer.parse().ok())
             .collect()
+    }
+
+    /// The identities to refuse.
+    pub fn denied(&self) -> BTreeSet<PeerId> {
+        self.deny.iter().filter_map(|key| peer_id(key)).collect()
     }
 
     /// The overlay addresses that the router itself answers on.
@@ -189,8 +194,6 @@ struct Later {
     password: Option<String>,
     #[arg(long, env = "WEAVE_PASSWORD_FILE", hide = true, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    #[arg(long, env = "WEAVE_DENY", hide = true, value_name = "KEY")]
-    deny: Vec<String>,
 }
 
 /// Says nothing: one of the fields is a secret.
@@ -293,6 +296,27 @@ fn overlay_address(text: &str) -> Result<String, String> {
     } else {
         Err(format!("{address} is no address that a host can have"))
     }
+}
+
+fn identity(text: &str) -> Result<String, String> {
+    match peer_id(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("not an identity of 64 hex digits".to_owned()),
+    }
+}
+
+fn peer_id(text: &str) -> Option<PeerId> {
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    let digits = text.as_bytes().chunks_exact(2);
+    for (byte, digits) in bytes.iter_mut().zip(digits) {
+        let high = char::from(digits[0]).to_digit(16)?;
+        let low = char::from(digits[1]).to_digit(16)?;
+        *byte = (high * 16 + low) as u8;
+    }
+    Some(PeerId::from_bytes(bytes))
 }
 
 fn device_name(text: &str) -> Result<String, String> {

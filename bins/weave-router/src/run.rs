@@ -190,6 +190,7 @@ fn start(
                 discovery: !options.no_discovery,
                 conn_limit: options.conn_limit,
                 aes: has_fast_aes(),
+                denied: options.denied(),
                 rejoin: resources.rejoin,
             },
             network_name: options.network.clone(),

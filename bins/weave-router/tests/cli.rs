@@ -40,7 +40,6 @@ fn what_a_later_release_brings_is_refused_by_flag_and_by_variable() {
     for (flag, variable) in [
         ("--password", "WEAVE_PASSWORD"),
         ("--password-file", "WEAVE_PASSWORD_FILE"),
-        ("--deny", "WEAVE_DENY"),
     ] {
         for output in [
             router(&[flag, "secret"], &[]),

@@ -59,10 +59,10 @@ fn overview(status: &Status) -> Table {
     };
     table.row(["router", &who]);
     table.row(["identity", &status.peer_id]);
-    let door = if status.password {
-        "a password decides who may join"
-    } else {
-        "no password: whoever reaches the port can join"
+    let door = match (status.password, status.passwords) {
+        (false, _) => "no password: whoever reaches the port can join",
+        (true, 2..) => "password required, two are accepted",
+        (true, _) => "password required",
     };
     table.row(["network", &format!("{}, {door}", status.network)]);
     table.row([

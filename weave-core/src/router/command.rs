@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use smoltcp::wire::EthernetAddress;
-use weave_crypto::PeerId;
+use weave_crypto::{Passwords, PeerId};
 use weave_mesh::{Admission, ConnId, Target};
 
 use super::admission::who;
@@ -21,6 +21,8 @@ pub enum Command {
     Connect(Target),
     /// Connect to it no longer; a link that stands stays while gossip wants it.
     Forget(Target),
+    /// Accept these passwords from now on, for new links: those that stand go on. Whoever refused us is dialled anew.
+    SetPasswords(Passwords),
     /// Refuse this identity on this host from now on; see [`MeshConfig::denied`](weave_mesh::MeshConfig::denied).
     Deny(PeerId),
     /// Ask each router on the path to this one for an answer; answered by [`Action::Pinged`].

@@ -31,6 +31,9 @@ pub struct Status {
     pub network: String,
     /// A password decides who may join.
     pub password: bool,
+    /// How many passwords are accepted: 0, 1, or 2 while one is being replaced.
+    #[serde(default)]
+    pub passwords: u8,
     /// Counts its starts; roughly the unix time of the last one.
     pub boot_id: u64,
     /// Milliseconds since its start.
@@ -233,7 +236,8 @@ impl Router {
             nickname: self.config.mesh.nickname.clone(),
             peer_id: self.peer_id().to_string(),
             network: self.config.network_name.clone(),
-            password: false,
+            password: self.mesh.passwords() > 0,
+            passwords: self.mesh.passwords() as u8,
             boot_id: self.boot_id(),
             uptime_ms: milliseconds(now.saturating_duration_since(self.epoch)),
             port: self.config.mesh.listen_port,
@@ -450,8 +454,15 @@ impl Router {
                         peers.len()
                     )
                 });
-        let open = "no password: anyone who reaches the port can join this network".to_owned();
-        std::iter::once(open)
+        let door = match self.mesh.passwords() {
+            0 => Some("no password: anyone who reaches the port can join this network".to_owned()),
+            1 => None,
+            count => Some(format!(
+                "{count} passwords are accepted: retire the older once every router has the new one (weave password \
+                 retire)"
+            )),
+        };
+        door.into_iter()
             .chain(self.refused_warnings(now))
             .chain(doubled)
             .chain(self.carrier_warnings())
@@ -606,6 +617,7 @@ mod tests {
             peer_id: "01".into(),
             network: "weave".into(),
             password: false,
+            passwords: 0,
             boot_id: 1,
             uptime_ms: 0,
             port: 6783,

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use weave_core::{
     Command, Config, Fib, FindError, MacTable, Ping, PingError, Router, Status, Trace,
 };
-use weave_crypto::Identity;
+use weave_crypto::{Identity, Passwords};
 use weave_mesh::{Subnet, Target};
 
 use super::{
@@ -339,6 +339,14 @@ impl Handle {
     /// When the router has ended.
     pub async fn forget(&self, target: Target) -> Result<(), Ended> {
         self.command(Command::Forget(target)).await
+    }
+
+    /// Accepts these passwords from now on, for new links.
+    ///
+    /// # Errors
+    /// When the router has ended.
+    pub async fn set_passwords(&self, passwords: Passwords) -> Result<(), Ended> {
+        self.command(Command::SetPasswords(passwords)).await
     }
 
     /// Says goodbye to all neighbours and stops; returns when the goodbyes are out.

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use weave_crypto::{Fault, HandshakeError, PeerId};
+use weave_crypto::{Fault, HandshakeError, Passwords, PeerId};
 
 use super::{DirectEnd, Event, Mesh};
 use crate::budget::Source;
@@ -29,6 +29,20 @@ impl Mesh {
             self.close(id, Some(Goodbye::Denied));
         }
         self.settle(now);
+    }
+
+    /// The passwords of which a neighbour has to have one, from now on. Links that stand go on; set-ups under way end as
+    /// they began. Whoever refused us is dialled at once.
+    pub fn set_passwords(&mut self, now: Instant, passwords: Passwords) {
+        self.now = now;
+        self.config.passwords = passwords;
+        self.dialler.forgive(now);
+        self.settle(now);
+    }
+
+    /// How many passwords are accepted: 0 lets everybody in, 2 while one is being replaced.
+    pub fn passwords(&self) -> usize {
+        self.config.passwords.len()
     }
 
     /// Whether an identity is refused.

@@ -133,7 +133,6 @@ fn flags_of_later_releases_are_refused_by_name_and_keep_their_values_to_themselv
     for (args, flag) in [
         (["--password", "hunter2"], "--password"),
         (["--password-file", "/etc/secret"], "--password-file"),
-        (["--deny", "0123"], "--deny"),
     ] {
         let options = parse(&args).unwrap();
         let line = options.check().unwrap_err().to_string();
