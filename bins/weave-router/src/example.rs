@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use weave_core::{
-    ConnectionStatus, MacStatus, PeerStatus, RouteStatus, SegmentStatus, Status, TargetStatus,
-    Traffic,
+    ConnectionStatus, MacStatus, PeerStatus, RefusedStatus, RouteStatus, SegmentStatus, Status,
+    TargetStatus, Traffic,
 };
 
 /// With so many neighbours and MAC addresses; the last neighbour has no tunnel yet, and one router is lost.
@@ -56,7 +56,13 @@ pub(crate) fn status(neighbours: usize, macs: usize) -> Status {
         },
         refusals: BTreeMap::from([("a_router_s_own".to_owned(), 7)]),
         gossip: BTreeMap::from([("links_up".to_owned(), 4)]),
-        refused: vec![],
+        refused: vec![RefusedStatus {
+            from: [198, 18, 0, 9].into(),
+            name: None,
+            reason: "its password is not that of this network".into(),
+            count: 3,
+            last_s: 1,
+        }],
         warnings: vec![],
     }
 }

@@ -11,7 +11,7 @@ use weave_crypto::PeerId;
 use weave_io::host::{Cidr, CidrError};
 use weave_mesh::Target;
 
-use crate::Failure;
+use crate::{Failure, Secret};
 
 /// The command line of `weave-router`. Every flag has an environment variable too; the flag wins.
 #[derive(Debug, Clone, Parser, Serialize)]
@@ -67,6 +67,16 @@ pub struct Options {
     #[arg(long = "address", env = "WEAVE_ADDRESS", hide_env = true, value_name = "CIDR", value_delimiter = ',', value_parser = overlay_address)]
     pub addresses: Vec<String>,
 
+    /// File with the network's password, which decides who may join: a line that only its owner may read, or two while the
+    /// password is being changed, the newest first
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    pub password_file: Option<PathBuf>,
+
+    /// The password itself; others can see it in the process list, so --password-file or WEAVE_PASSWORD are better
+    #[arg(long, value_name = "TEXT")]
+    #[serde(skip)]
+    pub password: Option<Secret>,
+
     /// Refuse this identity on this host: 64 hex digits, as weave status peers --json shows them
     #[arg(long, env = "WEAVE_DENY", hide_env = true, value_name = "KEY", value_delimiter = ',', value_parser = identity)]
     pub deny: Vec<String>,
@@ -106,51 +116,23 @@ pub struct Options {
     /// Routers to connect to, as HOST or HOST:PORT: names, IPv4 and IPv6 addresses
     #[arg(value_name = "PEER", env = "WEAVE_PEERS", hide_env = true, value_delimiter = ',', value_parser = peer)]
     pub peers: Vec<String>,
-
-    #[command(flatten)]
-    #[serde(skip)]
-    later: Later,
 }
 
 impl Options {
-    /// Refuses flags that this release, or this build of it, knows and cannot honour: ignoring one would leave its user with less
-    /// than they asked for, and none the wiser.
+    /// Refuses flags that this build knows and cannot honour: ignoring one would leave its user with less than they asked
+    /// for, and none the wiser.
     ///
     /// # Errors
     /// The first such flag, with what to do instead.
     pub fn check(&self) -> Result<(), Failure> {
-        let later = &self.later;
-        let password =
-            "passwords are not in this release, so anybody who reaches the port can join";
-        let firewall = "leave it out, and let a firewall keep strangers from the port";
-        let refusals = [
-            (
-                self.pcap.is_some() && !cfg!(feature = "pcap"),
-                "--pcap",
+        if self.pcap.is_some() && !cfg!(feature = "pcap") {
+            return Err(Failure::usage(
+                "--pcap cannot be honoured",
                 "this program was built without the feature pcap",
                 "build one with: cargo build --release --features pcap (it needs libpcap-dev), or use --bridge NAME or --tap NAME",
-            ),
-            (
-                later.password.is_some(),
-                "--password (or WEAVE_PASSWORD)",
-                password,
-                firewall,
-            ),
-            (
-                later.password_file.is_some(),
-                "--password-file",
-                password,
-                firewall,
-            ),
-        ];
-        match refusals.into_iter().find(|(given, ..)| *given) {
-            None => Ok(()),
-            Some((_, flag, why, remedy)) => Err(Failure::usage(
-                format!("{flag} cannot be honoured"),
-                why,
-                remedy,
-            )),
+            ));
         }
+        Ok(())
     }
 
     /// The peers given, as targets.
@@ -181,28 +163,6 @@ impl Options {
     }
 }
 
-/// Flags of later releases: known, and refused by [`Options::check`].
-#[derive(Clone, clap::Args)]
-struct Later {
-    #[arg(
-        long,
-        env = "WEAVE_PASSWORD",
-        hide = true,
-        hide_env_values = true,
-        value_name = "TEXT"
-    )]
-    password: Option<String>,
-    #[arg(long, env = "WEAVE_PASSWORD_FILE", hide = true, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-}
-
-/// Says nothing: one of the fields is a secret.
-impl std::fmt::Debug for Later {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Later")
-    }
-}
-
 /// The default port: what Weave has always used.
 pub(crate) const PORT: u16 = 6783;
 /// Where the router keeps its identity.
@@ -224,6 +184,8 @@ const EXAMPLES: &str = "\
 Examples:
   weave-router                             the first host: waits for others to connect
   weave-router 192.0.2.1                   joins the mesh of which that host is part
+  weave-router --password-file /etc/weave/password 192.0.2.1
+                                           only routers with the same password join (make one: weave genkey)
   weave-router --no-port [2001:db8::1]     a relay without containers
   weave-router --address 10.2.1.250/24     answers pings on the overlay: ping 10.2.1.250 from any container
   weave-router --metrics 127.0.0.1:9783    serves metrics to a Prometheus on this host

@@ -167,7 +167,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// Milliseconds in the two largest units.
-fn duration(ms: u64) -> String {
+pub(crate) fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..60 => format!("{seconds} s"),

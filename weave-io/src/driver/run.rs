@@ -50,7 +50,7 @@ pub struct RunConfig {
     /// bridge's own table is watched, so that addresses go with the device behind which they were.
     pub bridge: Option<BridgePort>,
     /// Where to keep what must outlive the process; without, a restart begins anew.
-    pub state: Option<StateDir>,
+    pub state: Option<Arc<StateDir>>,
     /// Lists the addresses of this host's interfaces. Called at the start and every 5 s, may block.
     pub local_addresses: Box<dyn Fn() -> HostAddresses + Send + Sync>,
     /// The MTU of the device that leads to the peers, bytes of IP, asked every few seconds; none while it is not known.
