@@ -17,7 +17,7 @@ use weave_mesh::MeshConfig;
 use crate::control::{self, Api, VERSION};
 use crate::port::{LocalPort, PortKind};
 use crate::socket::ControlSocket;
-use crate::underlay::{Underlay, Watch};
+use crate::underlay::{self, Underlay, Watch};
 use crate::{Failure, Options, log, metrics, report, words};
 
 /// Runs a router until SIGTERM or SIGINT.
@@ -194,6 +194,7 @@ fn start(
             network_name: options.network.clone(),
             version: VERSION.to_owned(),
             frame_port: frame_port(options, kind),
+            addresses: addresses.iter().map(underlay::subnet).collect(),
             underlay_mtu_bytes: underlay.mtu_bytes,
             mtu_bytes,
         },

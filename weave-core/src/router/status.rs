@@ -437,6 +437,7 @@ impl Router {
             .chain(self.segment_warnings(now))
             .chain(self.damped_warning(now))
             .chain(port_warning(traffic))
+            .chain(self.hidden_warning())
             .collect()
     }
 

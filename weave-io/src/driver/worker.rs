@@ -138,11 +138,17 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
             let stats = self.forwarder.stats_mut();
             self.shared
                 .inbox
-                .take(rx, &mut self.outlet.frames_out, stats);
+                .take(rx, &mut self.outlet.frames_out, &mut self.frames_in, stats);
             self.outlet
                 .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
                     forwarder.handle_stream_packets(now, view, rx, out)
                 })?;
+            let rx = &mut self.frames_in;
+            self.outlet
+                .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
+                    forwarder.handle_frames(now, view, rx, out)
+                })?;
+            rx.clear();
         }
         // After the local frames: their answers are here sooner, and strangers come last.
         let packets = self
