@@ -167,6 +167,7 @@ impl Router {
                 aes: config.mesh.aes,
             },
             ChaCha20Rng::from_seed(rng.random()),
+            config.rekey_after,
         );
         let mut router = Self {
             epoch: now,

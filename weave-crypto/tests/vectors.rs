@@ -7,7 +7,7 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use weave_crypto::{
-    Established, Identity, LinkHandshake, LinkLocal, NetworkId, SealedStream, Suite,
+    Established, Identity, LinkHandshake, LinkLocal, NetworkId, Passwords, SealedStream, Suite,
     TunnelInitiation, TunnelKeys, TunnelLocal, respond,
 };
 
@@ -94,6 +94,7 @@ fn a_link() {
         identity: a(),
         network,
         boot_id: 1_000,
+        passwords: Passwords::none(),
     };
     let mut dialler = LinkHandshake::dialler(local, seed(0x80), &mut wire);
     let mut listener = LinkHandshake::listener(
@@ -101,6 +102,7 @@ fn a_link() {
             identity: b(),
             network,
             boot_id: 2_000,
+            passwords: Passwords::none(),
         },
         seed(0xc0),
     );

@@ -11,7 +11,7 @@ mod trace;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use weave_crypto::NetworkId;
+use weave_crypto::{NetworkId, Passwords};
 use weave_mesh::MeshConfig;
 
 use super::*;
@@ -656,6 +656,7 @@ fn node_with(
     let config = Config {
         mesh: MeshConfig {
             network: NetworkId::from_name("test"),
+            passwords: Passwords::none(),
             name: Some(name.to_owned()),
             nickname: name.to_owned(),
             listen_port: address.port(),
@@ -671,6 +672,7 @@ fn node_with(
         addresses,
         underlay_mtu_bytes: 1500,
         mtu_bytes: 1390,
+        rekey_after: Config::REKEY_AFTER,
     };
     let macs = Arc::new(MacTable::new(1024, now, 7));
     let local = identity.peer_id().short_id();

@@ -1,5 +1,6 @@
 //! The world: routers, network and containers, and the loop that moves time from event to event.
 
+mod disturbed;
 mod events;
 mod moves;
 mod strangers;
@@ -26,6 +27,7 @@ use super::trace::{Trace, TraceKind};
 use super::verifier::CachingVerifier;
 use super::{RouterId, base_instant};
 use crate::Input;
+use disturbed::Disturbed;
 use moves::Moves;
 use strangers::Strangers;
 
@@ -70,6 +72,7 @@ pub struct World {
     detours_until: Option<Duration>,
     /// Every way was equally long when that was last looked at.
     was_uniform: bool,
+    disturbed: Disturbed,
 }
 
 /// What happens later.
@@ -184,6 +187,7 @@ impl World {
             conn_limit: 0,
             detours_until: None,
             was_uniform: true,
+            disturbed: Disturbed::default(),
         }
     }
 

@@ -107,7 +107,7 @@ impl Mesh {
                 }
                 Control::Adopt if peer < self.own => self.adopt(now, id),
                 // The neighbour knows a later boot id of ours than the one we came with.
-                Control::Records(records) => self.take_records(now, peer, &records),
+                Control::Records(records) => return self.take_records(now, peer, &records),
                 Control::Goodbye(reason) => self.take_goodbye(now, id, peer, reason),
                 Control::Adopt
                 | Control::Acknowledge(_)
@@ -131,9 +131,10 @@ impl Mesh {
             }
             Control::Adopt => return false,
             Control::Records(records) => {
-                self.take_records(now, peer, &records);
+                let has_patience = self.take_records(now, peer, &records);
                 let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
                 self.say(id, &Control::Acknowledge(count));
+                return has_patience;
             }
             Control::Acknowledge(count) => {
                 if let Some(link) = self.links.get_mut(&peer) {

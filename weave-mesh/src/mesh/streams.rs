@@ -45,6 +45,7 @@ impl Mesh {
             identity: self.identity.clone(),
             network: self.config.network,
             boot_id: self.boot_id,
+            passwords: self.config.passwords.clone(),
         };
         let accepted_as = match self.let_in(now, remote, dialled) {
             Ok(class) => class,

@@ -8,6 +8,7 @@ mod duplicates;
 mod gossip;
 mod later_release;
 mod over_tcp;
+mod records;
 mod strangers;
 mod world;
 
