@@ -2,11 +2,12 @@
 
 mod disturbed;
 mod events;
+mod members;
 mod moves;
 mod strangers;
 mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use super::dice::Dice;
 use super::fault::{Conditions, Fault};
 use super::host::{Host, TransferState};
 use super::machine::{Machine, PORT};
+use super::member::HostileMember;
 use super::nat::{NatId, NatKind};
 use super::net::{Net, StreamEvent, Streams};
 use super::queue::Queue;
@@ -59,6 +61,8 @@ pub struct World {
     beacons: Vec<BeaconPair>,
     moves: Moves,
     strangers: Strangers,
+    /// Routers that are hostile.
+    members: BTreeMap<RouterId, HostileMember>,
     verifier: Arc<CachingVerifier>,
     trace: Trace,
     frames: Frames,
@@ -73,6 +77,8 @@ pub struct World {
     /// Every way was equally long when that was last looked at.
     was_uniform: bool,
     disturbed: Disturbed,
+    /// Some way lost datagrams by chance at some time.
+    was_lossy: bool,
 }
 
 /// What happens later.
@@ -112,6 +118,8 @@ enum Event {
     },
     /// A stranger does something to its connection.
     Stranger(ConnId),
+    /// A hostile member makes something up.
+    Mischief(RouterId),
     /// The checkers look around.
     Look,
 }
@@ -177,6 +185,7 @@ impl World {
             beacons: Vec::new(),
             moves: Moves::default(),
             strangers,
+            members: BTreeMap::new(),
             verifier: Arc::new(CachingVerifier::default()),
             trace: Trace::new(),
             frames: Frames::default(),
@@ -188,6 +197,7 @@ impl World {
             detours_until: None,
             was_uniform: true,
             disturbed: Disturbed::default(),
+            was_lossy: false,
         }
     }
 
@@ -388,6 +398,10 @@ impl World {
             Fault::Strangers(router, count) => {
                 self.attack_streams(*router, *count);
                 return;
+            }
+            Fault::Misbehave(router, mischief) => {
+                self.misbehave(*router, *mischief);
+                FaultKind::Break
             }
             Fault::Heal(..) | Fault::HealAll => FaultKind::Heal,
             Fault::CutOneWay(..) => FaultKind::OneWay,
