@@ -21,7 +21,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use weave_core::{Entries, FloodHeader, Note, PacketView};
-use weave_crypto::{Identity, LinkHandshake, LinkLocal, NetworkId, PeerId, ShortId};
+use weave_crypto::{Identity, LinkHandshake, LinkLocal, NetworkId, Passwords, PeerId, ShortId};
 use weave_io::sim::{Scenario, run};
 use weave_mesh::wire::{self, WireError};
 use weave_mesh::{DirectVerifier, PROBE_BYTES, Probe, Record, SEQUENCE_BITS, Target};
@@ -107,6 +107,7 @@ pub fn control(bytes: &[u8]) {
         identity: Arc::clone(&IDENTITY),
         network: *NETWORK,
         boot_id: 1,
+        passwords: Passwords::none(),
     };
     let mut out = Vec::new();
     let mut listener = LinkHandshake::listener(local(), [2; 32]);

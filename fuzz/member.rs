@@ -7,7 +7,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use weave_core::{Action, Config, ConnId, MacTable, Router, Traffic, Verifier};
-use weave_crypto::{Established, Identity, LinkHandshake, LinkLocal, PeerId, SealedStream};
+use weave_crypto::{
+    Established, Identity, LinkHandshake, LinkLocal, Passwords, PeerId, SealedStream,
+};
 use weave_mesh::{ORIGINS_MAX, wire};
 
 use crate::{BASE, IDENTITY, NETWORK};
@@ -173,6 +175,7 @@ fn introduce(router: &mut Router, now: Instant) -> Established {
         identity: Arc::clone(&MEMBER),
         network: *NETWORK,
         boot_id: BOOT_ID,
+        passwords: Passwords::none(),
     };
     let mut out = Vec::new();
     let mut handshake = LinkHandshake::dialler(local, [9; 32], &mut out);

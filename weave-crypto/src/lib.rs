@@ -6,6 +6,7 @@
 //! | for | use |
 //! | --- | --- |
 //! | who a router is, and signatures | [`Identity`], [`PeerId`], [`verify`] |
+//! | which passwords let a router join | [`PasswordKey`], [`Passwords`] |
 //! | setting up a link over a byte stream: hello, then Noise XX | [`LinkHandshake`] |
 //! | everything on that stream afterwards | [`SealedStream`] |
 //! | setting up a tunnel through the mesh: Noise IK | [`TunnelInitiation`], [`respond`] |
@@ -16,7 +17,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use weave_crypto::{Identity, LinkHandshake, LinkLocal, NetworkId};
+//! use weave_crypto::{Identity, LinkHandshake, LinkLocal, NetworkId, Passwords};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // In a program the seeds are 32 bytes of the system's randomness: one for ever, one fresh for each handshake.
@@ -24,6 +25,7 @@
 //!     identity: Arc::new(Identity::from_seed(seed)),
 //!     network: NetworkId::from_name("weave"),
 //!     boot_id,
+//!     passwords: Passwords::none(),
 //! };
 //! let mut to_listener = Vec::new();
 //! let mut to_dialler = Vec::new();
@@ -98,6 +100,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod admission;
 mod error;
 mod handshake;
 mod hex;
@@ -108,11 +111,12 @@ mod stream;
 mod tunnel;
 
 pub use crate::{
+    admission::{PasswordError, PasswordKey, Passwords},
     error::Fault,
     handshake::{Established, HandshakeError, LinkHandshake, LinkLocal},
     identity::{
-        BadSignature, Identity, KeyFileError, NetworkId, ParseIdError, PeerId, ShortId, verify,
-        verify_noise_binding,
+        BadSignature, Identity, KeyFileError, NetworkId, ParseIdError, PeerId, ShortId,
+        noise_binding_message, verify, verify_noise_binding,
     },
     replay::{ReplayError, ReplayWindow},
     stream::{SealedStream, StreamError},

@@ -9,13 +9,14 @@
 //!
 //! ```
 //! use std::{net::SocketAddr, sync::Arc, time::{Duration, Instant}};
-//! use weave_crypto::{Identity, NetworkId};
+//! use weave_crypto::{Identity, NetworkId, Passwords};
 //! use weave_mesh::{Action, ConnId, DirectVerifier, Event, Mesh, MeshConfig};
 //!
 //! let now = Instant::now();
 //! let mesh = |seed: u8, targets| {
 //!     let config = MeshConfig {
 //!         network: NetworkId::from_name("home"),
+//!         passwords: Passwords::none(),
 //!         name: None,
 //!         nickname: format!("host {seed}"),
 //!         listen_port: 6783,
@@ -78,6 +79,7 @@ mod record;
 mod stats;
 mod store;
 mod subnet;
+mod suspect;
 mod target;
 mod timer;
 mod touched;
@@ -105,6 +107,7 @@ pub use crate::{
     stats::MeshStats,
     store::{FORGET_AFTER, ORIGINS_MAX, Store},
     subnet::{OVERLAY_SUBNETS_MAX, Subnet},
+    suspect::{REPORT_INTERVAL, RecordFault, SUSPECT_FOR, SUSPECTS_MAX, Suspect},
     target::{DEFAULT_PORT, Target, TargetError},
     timer::WakeReason,
     wire::{Goodbye, ROUTED_BODY_BYTES_MAX, Routed, STREAM_PACKET_BYTES_MAX},

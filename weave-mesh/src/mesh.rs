@@ -4,7 +4,7 @@
 //!
 //! * `streams` connections and links, `messages` what is said on them, `packets` the data packets among it;
 //! * `probing` whether a link's carriers answer, `direct` paths to routers that are no neighbours;
-//! * `gossip` records, `dialling` whom to dial, `addresses` which addresses count.
+//! * `gossip` records, `intake` those of others, `dialling` whom to dial, `addresses` which addresses count.
 
 mod addresses;
 mod config;
@@ -12,6 +12,7 @@ mod dialling;
 mod direct;
 mod event;
 mod gossip;
+mod intake;
 mod messages;
 mod packets;
 mod probing;
@@ -46,6 +47,7 @@ use crate::record::Verifier;
 use crate::stats::MeshStats;
 use crate::store::Store;
 use crate::subnet::Subnet;
+use crate::suspect::Suspects;
 use crate::target::Target;
 use crate::timer::{Deadlines, WakeReason, sooner};
 use crate::touched::Touched;
@@ -104,6 +106,7 @@ pub struct Mesh {
     routed_links: Vec<PeerId>,
 
     store: Store,
+    suspects: Suspects,
     router_publisher: Publisher,
     links_publisher: Publisher,
     local_addresses: Vec<IpAddr>,
@@ -171,6 +174,7 @@ impl Mesh {
             contested: BTreeSet::new(),
             routed_links: Vec::new(),
             store: Store::new(own),
+            suspects: Suspects::default(),
             router_publisher: Publisher::new(),
             links_publisher: Publisher::new(),
             local_addresses: Vec::new(),
@@ -259,7 +263,8 @@ impl Mesh {
     /// It is checked, stored and passed on like any other.
     pub fn handle_record(&mut self, now: Instant, via: PeerId, bytes: &[u8]) {
         self.now = now;
-        self.take_records(now, via, &[RecordBytes(bytes.into())]);
+        // It came along the mesh: nobody's stream is to be closed for it.
+        let _ = self.take_records(now, via, &[RecordBytes(bytes.into())]);
         self.settle(now);
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 use weave_core::Config;
-use weave_crypto::{Identity, NetworkId};
+use weave_crypto::{Identity, NetworkId, Passwords};
 use weave_io::host::Cidr;
 use weave_io::{FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Station};
 use weave_mesh::MeshConfig;
@@ -182,6 +182,7 @@ fn start(
         router: Config {
             mesh: MeshConfig {
                 network: NetworkId::from_name(&options.network),
+                passwords: Passwords::none(),
                 name: options.name.clone(),
                 nickname,
                 listen_port: options.port,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weave_crypto::NetworkId;
+use weave_crypto::{NetworkId, Passwords};
 use weave_mesh::{DEFAULT_PORT, MeshConfig};
 
 /// What a router is told at its start.
@@ -38,6 +38,7 @@ impl Config {
         Self {
             mesh: MeshConfig {
                 network: NetworkId::from_name(network_name),
+                passwords: Passwords::none(),
                 name: None,
                 nickname: nickname.to_owned(),
                 listen_port: DEFAULT_PORT,

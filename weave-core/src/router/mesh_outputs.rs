@@ -150,6 +150,10 @@ impl Router {
                     reason: reason.to_string(),
                 });
             }
+            weave_mesh::Event::RecordsRefused { suspect } => {
+                let sentence = suspect.sentence(|peer| self.peer_name(peer));
+                self.push_event(Event::RecordsRefused { sentence });
+            }
             weave_mesh::Event::ConnectedToSelf { remote } => {
                 self.push_event(Event::ConnectedToSelf { remote });
             }

@@ -12,7 +12,7 @@ mod trace;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use weave_crypto::NetworkId;
+use weave_crypto::{NetworkId, Passwords};
 use weave_mesh::MeshConfig;
 
 use super::*;
@@ -667,6 +667,7 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64, rekey_after: Dura
     let config = Config {
         mesh: MeshConfig {
             network: NetworkId::from_name("test"),
+            passwords: Passwords::none(),
             name: Some(name.to_owned()),
             nickname: name.to_owned(),
             listen_port: address.port(),

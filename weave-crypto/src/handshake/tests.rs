@@ -1,12 +1,21 @@
+mod passwords;
+mod strangers;
+
 use proptest::prelude::*;
 
-use super::{hello::Versions, *};
+use super::{
+    hello::Versions,
+    introduction::{Introduction, halves},
+    *,
+};
+use crate::error::Fault;
 
 fn local(seed: u8) -> LinkLocal {
     LinkLocal {
         identity: Arc::new(Identity::from_seed([seed; 32])),
         network: NetworkId::from_name("weave"),
         boot_id: 1_700_000_000 + u64::from(seed),
+        passwords: Passwords::none(),
     }
 }
 
@@ -403,6 +412,7 @@ impl Impostor {
             pattern: noise::XX,
             secret: identity.noise_secret(),
             remote: None,
+            psk: None,
             prologue: prologue.as_ref(),
             seed: Zeroizing::new([9; 32]),
         })

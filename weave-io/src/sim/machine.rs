@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use weave_core::{Config, Fib, MacTable, PacketCaps, Router};
-use weave_crypto::{Identity, NetworkId};
+use weave_crypto::{Identity, NetworkId, Passwords};
 use weave_mesh::{MeshConfig, Target, Verifier};
 
 use super::dice::Dice;
@@ -89,6 +89,7 @@ impl Machine {
         let config = Config {
             mesh: MeshConfig {
                 network: NetworkId::from_name(network),
+                passwords: Passwords::none(),
                 name: Some(self.name.clone()),
                 nickname: self.name.clone(),
                 listen_port: PORT,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use weave_crypto::NetworkId;
+use weave_crypto::{NetworkId, Passwords};
 
 use crate::target::Target;
 
@@ -11,6 +11,8 @@ use crate::target::Target;
 pub struct MeshConfig {
     /// Which network; records and links of others are refused.
     pub network: NetworkId,
+    /// The passwords of which a neighbour has to have one.
+    pub passwords: Passwords,
     /// The name that people see, instead of one made of the key.
     pub name: Option<String>,
     /// A second label, usually the host's name.

@@ -45,6 +45,7 @@ impl Mesh {
             identity: self.identity.clone(),
             network: self.config.network,
             boot_id: self.boot_id,
+            passwords: self.config.passwords.clone(),
         };
         let accepted_as = match self.let_in(now, remote, dialled) {
             Ok(class) => class,
@@ -484,7 +485,7 @@ impl Mesh {
                 .get(&id)
                 .is_some_and(|conn| conn.session().is_some())
         {
-            self.say(id, &Control::Goodbye(goodbye));
+            self.say(id, &Control::Goodbye(goodbye as u32));
         }
         if let Some(conn) = self.conns.remove(&id)
             && !conn.out.is_empty()

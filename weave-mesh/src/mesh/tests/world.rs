@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weave_crypto::{Identity, NetworkId, PeerId};
+use weave_crypto::{Identity, NetworkId, Passwords, PeerId};
 
 use crate::{
     Action, CloseReason, ConnId, DirectVerifier, Event, Mesh, MeshConfig, Probe, ProbeKind,
@@ -99,6 +99,7 @@ impl World {
             let tcp = address(index);
             let config = MeshConfig {
                 network: NetworkId::from_name("test"),
+                passwords: Passwords::none(),
                 name: None,
                 nickname: format!("router {index}"),
                 listen_port: tcp.port(),
