@@ -11,6 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::basics::LINK_TIME_MAX;
 use super::lab::capture::Capture;
 use super::lab::datagram::Datagram;
+use super::lab::shapes::Line;
 use super::lab::{Container, Host, Lab, figure};
 use super::strangers::Pace;
 
@@ -29,18 +30,13 @@ pub(super) fn keys_replaced_under_traffic_cost_no_datagram_between_neighbours() 
 
 pub(super) fn keys_replaced_under_traffic_cost_no_datagram_over_a_relay() {
     let mut lab = Lab::new();
-    let (mut a, mut b, mut c) = (lab.host("a"), lab.host("b"), lab.host("c"));
-    lab.cut(&a, &c);
-    b.start_with(&OFTEN, &[]);
-    a.start_with(&OFTEN, &[b.address()]);
-    c.start_with(&OFTEN, &[b.address()]);
-    let (one, other) = (
-        a.container(&["10.32.1.1/24"]),
-        c.container(&["10.32.1.2/24"]),
-    );
-    a.await_status(LINK_TIME_MAX, "a route to c", |status| {
-        status.routes.iter().any(|route| route.destination == "c")
-    });
+    let Line {
+        one,
+        other,
+        a,
+        b,
+        c,
+    } = lab.line(&OFTEN);
     traffic(&lab, [&one, &other], &[&a, &b, &c], true);
 }
 
