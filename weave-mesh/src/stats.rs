@@ -22,9 +22,20 @@ pub struct MeshStats {
     pub set_up_timeouts: u64,
     /// Set-ups that ended since the other side broke the protocol.
     pub set_up_peer_errors: u64,
-    /// Set-ups that ended since the other side is of another network or release, or lacks a
-    /// password.
+    /// Set-ups that ended since the other side is of another network or release.
     pub set_up_incompatible: u64,
+    /// Set-ups that ended since the other side has no password, and this network has one.
+    pub password_missing: u64,
+    /// Set-ups that ended since the other side has a password, and this network has none.
+    pub password_surplus: u64,
+    /// Streams accepted and refused since the other side's password is wrong: guesses that were tested.
+    pub wrong_passwords: u64,
+    /// Streams dialled that ended since the other side has another password.
+    pub password_differs: u64,
+    /// Streams closed untested, since a wrong password had just come from their source.
+    pub refused_guessing: u64,
+    /// Streams refused since the other side's identity is ([`Mesh::deny`](crate::Mesh::deny)).
+    pub refused_denied: u64,
     /// Set-ups that ended for another cause.
     pub set_up_errors: u64,
     /// Streams that led back to this router.
@@ -107,6 +118,12 @@ impl MeshStats {
             ("set_up_peer_errors", self.set_up_peer_errors),
             ("set_up_incompatible", self.set_up_incompatible),
             ("set_up_errors", self.set_up_errors),
+            ("password_missing", self.password_missing),
+            ("password_surplus", self.password_surplus),
+            ("wrong_passwords", self.wrong_passwords),
+            ("password_differs", self.password_differs),
+            ("refused_guessing", self.refused_guessing),
+            ("refused_denied", self.refused_denied),
             ("connected_to_self", self.connected_to_self),
             ("stale_boot_ids", self.stale_boot_ids),
             ("protocol_errors", self.protocol_errors),

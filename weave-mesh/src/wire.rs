@@ -59,17 +59,20 @@ pub enum Goodbye {
     Renewed = 4,
     /// The user told it to forget this peer.
     Forgotten = 5,
+    /// The user told it to refuse this identity.
+    Denied = 6,
 }
 
 impl Goodbye {
     /// Every reason, in the order of their numbers.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Shutdown,
         Self::Duplicate,
         Self::StaleBoot,
         Self::Full,
         Self::Renewed,
         Self::Forgotten,
+        Self::Denied,
     ];
 
     /// The reason of this number; none for one that only a later release knows.

@@ -47,6 +47,7 @@ impl Config {
                 discovery: true,
                 conn_limit: CONN_LIMIT,
                 aes: true,
+                denied: Default::default(),
             },
             network_name: network_name.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -676,6 +676,7 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64, rekey_after: Dura
             discovery: true,
             conn_limit: 32,
             aes: true,
+            denied: Default::default(),
         },
         network_name: "test".to_owned(),
         version: "0".to_owned(),

@@ -101,6 +101,7 @@ impl Machine {
                 discovery: true,
                 conn_limit: self.conn_limit,
                 aes: true,
+                denied: Default::default(),
             },
             network_name: network.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -212,10 +212,20 @@ impl Mesh {
             Goodbye::StaleBoot => FailReason::StaleBoot,
             Goodbye::Full => FailReason::Full,
             Goodbye::Forgotten => FailReason::Forgotten,
+            Goodbye::Denied => FailReason::DeniedThere,
             Goodbye::Shutdown | Goodbye::Renewed => FailReason::Goodbye,
         };
+        let down = match reason {
+            Goodbye::Denied => DownReason::DeniedThere,
+            Goodbye::Shutdown
+            | Goodbye::Duplicate
+            | Goodbye::StaleBoot
+            | Goodbye::Full
+            | Goodbye::Renewed
+            | Goodbye::Forgotten => DownReason::Goodbye,
+        };
         if is_link && reason != Goodbye::Duplicate {
-            self.take_down(now, peer, DownReason::Goodbye, None);
+            self.take_down(now, peer, down, None);
         } else {
             self.lose_stream(now, id, failure);
         }

@@ -1,6 +1,7 @@
 //! Meshes wired in memory, in virtual time.
 
 mod addresses;
+mod admission;
 mod carriers;
 mod chaos;
 mod direct;

@@ -267,5 +267,6 @@ fn messages() -> Vec<(&'static str, Control)> {
             "goodbye_forgotten",
             Control::Goodbye(Goodbye::Forgotten as u32),
         ),
+        ("goodbye_denied", Control::Goodbye(Goodbye::Denied as u32)),
     ]
 }

@@ -40,7 +40,7 @@ pub(super) struct Control {
     pub(super) requests: mpsc::Receiver<Request>,
     /// Resolves when nobody wants the router any more.
     pub(super) dropped: oneshot::Receiver<()>,
-    pub(super) state: Option<StateDir>,
+    pub(super) state: Option<Arc<StateDir>>,
     pub(super) local_addresses: Arc<dyn Fn() -> HostAddresses + Send + Sync>,
     pub(super) bridge: Option<BridgePort>,
     pub(super) underlay_mtu: Arc<dyn Fn() -> Option<u16> + Send + Sync>,
@@ -190,8 +190,7 @@ struct Outside {
 }
 
 impl Outside {
-    fn new(inputs: mpsc::Sender<Input>, state: Option<StateDir>) -> Self {
-        let state = state.map(Arc::new);
+    fn new(inputs: mpsc::Sender<Input>, state: Option<Arc<StateDir>>) -> Self {
         let (peers, newest) = watch::channel(Vec::new());
         if let Some(state) = &state {
             tokio::spawn(store_peers(Arc::clone(state), newest));

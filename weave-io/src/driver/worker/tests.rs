@@ -348,6 +348,7 @@ fn renumbered(fib: &Fib, version: u64) -> Fib {
         mates: fib.mates.clone(),
         port_is_blocked: fib.port_is_blocked,
         loop_network: fib.loop_network,
+        denied: fib.denied.clone(),
     }
 }
 
