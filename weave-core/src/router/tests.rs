@@ -6,6 +6,8 @@ mod direct;
 mod echo;
 mod loops;
 mod over_tcp;
+mod rekey;
+mod replays;
 mod trace;
 
 use std::collections::VecDeque;
@@ -278,18 +280,28 @@ struct Net {
     sent_to: Vec<(usize, SocketAddr)>,
     /// Bridges of the first two nodes, where they have one.
     bridges: Option<loops::Bridges>,
+    /// Keys in use are replaced after this time.
+    rekey_after: Duration,
+    /// Somebody on the wire, where there is one.
+    eavesdropper: Option<replays::Eavesdropper>,
     accepted: u64,
     wake_ups: usize,
+    spare: Vec<Buffers>,
 }
 
 impl Net {
     fn new(names: &[&str]) -> Self {
+        Self::with_rekey_after(Config::REKEY_AFTER, names)
+    }
+
+    /// Routers that replace keys in use after this time.
+    fn with_rekey_after(rekey_after: Duration, names: &[&str]) -> Self {
         #[allow(clippy::disallowed_methods, reason = "a test's base instant")]
         let now = Instant::now();
         let nodes = names
             .iter()
             .enumerate()
-            .map(|(number, name)| node(now, number, name, 1))
+            .map(|(number, name)| node(now, number, name, 1, rekey_after))
             .collect();
         Self {
             start: now,
@@ -303,8 +315,11 @@ impl Net {
             nats: Vec::new(),
             sent_to: Vec::new(),
             bridges: None,
+            rekey_after,
+            eavesdropper: None,
             accepted: 0,
             wake_ups: 0,
+            spare: Vec::new(),
         }
     }
 
@@ -327,7 +342,7 @@ impl Net {
         }
         self.queue.retain(|(_, to, _)| *to != number);
         let boot_id = self.nodes[number].boot_id + 1;
-        self.nodes[number] = node(self.now, number, "again", boot_id);
+        self.nodes[number] = node(self.now, number, "again", boot_id, self.rekey_after);
     }
 
     /// A container sends.
@@ -352,11 +367,11 @@ impl Net {
 
     /// A frame comes in at the port.
     fn enter(&mut self, from: usize, frame: &[u8]) {
+        let mut out = self.buffers();
         let node = &mut self.nodes[from];
         let mut rx = Batch::<FrameMeta>::new(1, BUFFER_BYTES);
         assert!(rx.free().unwrap().append(frame));
         rx.commit(FrameMeta::default());
-        let mut out = Buffers::new();
         let view = View {
             fib: &node.fib,
             macs: node.router.macs(),
@@ -432,7 +447,8 @@ impl Net {
                 let mut rx = Batch::<PacketMeta>::new(1, BUFFER_BYTES);
                 assert!(rx.free().unwrap().append(&bytes));
                 rx.commit(PacketMeta::single(remote, bytes.len()));
-                let mut out = Buffers::new();
+                let mut out = self.buffers();
+                let node = &mut self.nodes[number];
                 let view = View {
                     fib: &node.fib,
                     macs: node.router.macs(),
@@ -469,7 +485,13 @@ impl Net {
         self.nodes[number]
             .router
             .handle_streamed(self.now, &mut out.streamed);
+        self.spare.push(out);
         self.drain(number);
+    }
+
+    /// Empty ones: they are large, so those used before are used again.
+    fn buffers(&mut self) -> Buffers {
+        self.spare.pop().unwrap_or_else(Buffers::new)
     }
 
     fn drain(&mut self, number: usize) {
@@ -518,7 +540,7 @@ impl Net {
                     }
                 }
                 Action::TakePacket { packet } => {
-                    let mut out = Buffers::new();
+                    let mut out = self.buffers();
                     let node = &mut self.nodes[number];
                     let view = View {
                         fib: &node.fib,
@@ -548,7 +570,7 @@ impl Net {
                 }
             }
         }
-        let mut output = Buffers::new();
+        let mut output = self.buffers();
         let node = &mut self.nodes[number];
         let mut changed = false;
         while let Some(fib) = node.router.poll_fib() {
@@ -568,6 +590,8 @@ impl Net {
         }
         if changed {
             self.finish(number, output);
+        } else {
+            self.spare.push(output);
         }
     }
 
@@ -582,7 +606,14 @@ impl Net {
         };
         if let Some(to) = to.filter(|to| !self.is_cut(number, *to) && !is_blocked(*to)) {
             let at = self.now + Duration::from_millis(1);
-            self.queue.push_back((at, to, Event::Packet(from, bytes)));
+            let senders = match &mut self.eavesdropper {
+                Some(eavesdropper) => eavesdropper.hear(to, from, &bytes),
+                None => vec![from],
+            };
+            for from in senders {
+                self.queue
+                    .push_back((at, to, Event::Packet(from, bytes.clone())));
+            }
         }
     }
 
@@ -638,8 +669,8 @@ impl Buffers {
     }
 }
 
-fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
-    node_with(now, number, name, boot_id, Vec::new())
+fn node(now: Instant, number: usize, name: &str, boot_id: u64, rekey_after: Duration) -> Node {
+    node_with(now, number, name, boot_id, rekey_after, Vec::new())
 }
 
 /// A node whose router has these addresses on the overlay.
@@ -648,6 +679,7 @@ fn node_with(
     number: usize,
     name: &str,
     boot_id: u64,
+    rekey_after: Duration,
     addresses: Vec<Subnet>,
 ) -> Node {
     let seed = [number as u8 + 1; 32];
@@ -673,7 +705,7 @@ fn node_with(
         addresses,
         underlay_mtu_bytes: 1500,
         mtu_bytes: 1390,
-        rekey_after: Config::REKEY_AFTER,
+        rekey_after,
     };
     let macs = Arc::new(MacTable::new(1024, now, 7));
     let local = identity.peer_id().short_id();

@@ -42,6 +42,8 @@ pub(super) struct Machine {
     pub(super) targets: Vec<Target>,
     /// Neighbours at which it stops to dial the routers that it hears of; 0 is no limit.
     pub(super) conn_limit: usize,
+    /// When it replaces the keys of tunnels in use.
+    pub(super) rekey_after: Duration,
     pub(super) process: Option<Process>,
     pub(super) is_powered: bool,
     /// Counts starts: what was meant for an earlier process is dropped.
@@ -58,6 +60,7 @@ impl Machine {
             peers: Vec::new(),
             targets: Vec::new(),
             conn_limit: 0,
+            rekey_after: Config::REKEY_AFTER,
             process: None,
             is_powered: true,
             starts: 0,
@@ -106,7 +109,7 @@ impl Machine {
             addresses: Vec::new(),
             underlay_mtu_bytes: 1_500,
             mtu_bytes: Host::MTU_BYTES as u16,
-            rekey_after: Config::REKEY_AFTER,
+            rekey_after: self.rekey_after,
         };
         let macs = Arc::new(MacTable::new(
             MACS_MAX,

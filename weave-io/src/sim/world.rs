@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smoltcp::wire::EthernetAddress;
-use weave_core::{Command, Status};
+use weave_core::{Command, Config, Status};
 use weave_mesh::{ConnId, Target};
 
 use super::check::{BlackHoles, Checker, FaultKind, Frames, Violation};
@@ -72,6 +72,8 @@ pub struct World {
     is_watching: bool,
     /// What routers added from now on are told of `--conn-limit`.
     conn_limit: usize,
+    /// When routers added from now on replace the keys of tunnels in use.
+    rekey_after: Duration,
     /// Until when routes may be longer than the graph's shortest, and links idle.
     detours_until: Option<Duration>,
     /// Every way was equally long when that was last looked at.
@@ -194,6 +196,7 @@ impl World {
             log: VecDeque::new(),
             is_watching: false,
             conn_limit: 0,
+            rekey_after: Config::REKEY_AFTER,
             detours_until: None,
             was_uniform: true,
             disturbed: Disturbed::default(),
@@ -207,6 +210,12 @@ impl World {
     /// is no limit.
     pub fn limit_connections(&mut self, limit: usize) {
         self.conn_limit = limit;
+    }
+
+    /// Sets after which time routers added from now on replace the keys of tunnels in use; within the bounds that
+    /// [`Config::rekey_after`] has.
+    pub fn replace_keys_after(&mut self, time: Duration) {
+        self.rekey_after = time;
     }
 
     /// Adds a machine with an address of its own, 198.18.x.y, and starts a router on it.
@@ -557,6 +566,7 @@ impl World {
         let router = RouterId(self.machines.len());
         let mut machine = Machine::new(name, addresses, &mut self.dice);
         machine.conn_limit = self.conn_limit;
+        machine.rekey_after = self.rekey_after;
         self.machines.push(machine);
         self.start(router);
         self.changed(FaultKind::Start);

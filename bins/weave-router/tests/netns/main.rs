@@ -22,7 +22,9 @@ mod nat;
 #[cfg(feature = "pcap")]
 mod pcap;
 mod quality;
+mod rekey;
 mod relay;
+mod replays;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
 mod secrecy;
@@ -70,6 +72,10 @@ pub(crate) fn main() -> ExitCode {
         quality::a_link_that_flaps_each_second_moves_routes_once_in_two_seconds_at_most,
         quality::both_sides_of_a_partition_work_and_meet_again_within_five_seconds,
         quality::a_relay_that_is_killed_costs_less_than_two_seconds,
+        rekey::keys_replaced_under_traffic_cost_no_datagram_between_neighbours,
+        rekey::keys_replaced_under_traffic_cost_no_datagram_over_a_relay,
+        replays::what_is_sent_again_is_delivered_once,
+        replays::a_flipped_bit_is_dropped_or_leads_to_the_true_frame_once,
         secrecy::a_relay_knows_nothing_of_what_it_carries,
         stop::a_terminated_router_takes_what_it_made_and_leaves_the_rest,
         stop::an_interrupted_router_takes_what_it_made_and_leaves_the_rest,

@@ -103,7 +103,7 @@ impl Net {
             address: ip(address),
             prefix_bits,
         };
-        self.nodes[number] = node_with(self.now, number, "a", 2, vec![own]);
+        self.nodes[number] = node_with(self.now, number, "a", 2, self.rekey_after, vec![own]);
         self.start = self.now;
     }
 
