@@ -104,6 +104,7 @@ impl Machine {
             frame_port: Some("memory".to_owned()),
             underlay_mtu_bytes: 1_500,
             mtu_bytes: Host::MTU_BYTES as u16,
+            rekey_after: Config::REKEY_AFTER,
         };
         let macs = Arc::new(MacTable::new(
             MACS_MAX,

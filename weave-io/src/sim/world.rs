@@ -1,11 +1,13 @@
 //! The world: routers, network and containers, and the loop that moves time from event to event.
 
+mod disturbed;
 mod events;
+mod members;
 mod moves;
 mod strangers;
 mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use super::dice::Dice;
 use super::fault::{Conditions, Fault};
 use super::host::{Host, TransferState};
 use super::machine::{Machine, PORT};
+use super::member::HostileMember;
 use super::nat::{NatId, NatKind};
 use super::net::{Net, StreamEvent, Streams};
 use super::queue::Queue;
@@ -26,6 +29,7 @@ use super::trace::{Trace, TraceKind};
 use super::verifier::CachingVerifier;
 use super::{RouterId, base_instant};
 use crate::Input;
+use disturbed::Disturbed;
 use moves::Moves;
 use strangers::Strangers;
 
@@ -57,6 +61,8 @@ pub struct World {
     beacons: Vec<BeaconPair>,
     moves: Moves,
     strangers: Strangers,
+    /// Routers that are hostile.
+    members: BTreeMap<RouterId, HostileMember>,
     verifier: Arc<CachingVerifier>,
     trace: Trace,
     frames: Frames,
@@ -70,6 +76,9 @@ pub struct World {
     detours_until: Option<Duration>,
     /// Every way was equally long when that was last looked at.
     was_uniform: bool,
+    disturbed: Disturbed,
+    /// Some way lost datagrams by chance at some time.
+    was_lossy: bool,
 }
 
 /// What happens later.
@@ -109,6 +118,8 @@ enum Event {
     },
     /// A stranger does something to its connection.
     Stranger(ConnId),
+    /// A hostile member makes something up.
+    Mischief(RouterId),
     /// The checkers look around.
     Look,
 }
@@ -174,6 +185,7 @@ impl World {
             beacons: Vec::new(),
             moves: Moves::default(),
             strangers,
+            members: BTreeMap::new(),
             verifier: Arc::new(CachingVerifier::default()),
             trace: Trace::new(),
             frames: Frames::default(),
@@ -184,6 +196,8 @@ impl World {
             conn_limit: 0,
             detours_until: None,
             was_uniform: true,
+            disturbed: Disturbed::default(),
+            was_lossy: false,
         }
     }
 
@@ -384,6 +398,10 @@ impl World {
             Fault::Strangers(router, count) => {
                 self.attack_streams(*router, *count);
                 return;
+            }
+            Fault::Misbehave(router, mischief) => {
+                self.misbehave(*router, *mischief);
+                FaultKind::Break
             }
             Fault::Heal(..) | Fault::HealAll => FaultKind::Heal,
             Fault::CutOneWay(..) => FaultKind::OneWay,

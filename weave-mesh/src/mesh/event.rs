@@ -9,6 +9,7 @@ use weave_crypto::PeerId;
 use super::DirectEnd;
 use crate::conn::ConnId;
 use crate::error::{DownReason, FailReason};
+use crate::suspect::Suspect;
 use crate::target::Target;
 use crate::wire::Routed;
 
@@ -142,6 +143,12 @@ pub enum Event {
         remote: Option<SocketAddr>,
         /// Why.
         reason: FailReason,
+    },
+    /// A neighbour sent records that were refused: at most once in
+    /// [`REPORT_INTERVAL`](crate::REPORT_INTERVAL), whoever it is; [`Mesh::suspects`](super::Mesh::suspects) has all.
+    RecordsRefused {
+        /// Whose they were, who sent them, and what was wrong.
+        suspect: Suspect,
     },
     /// An address led back to this router; it is left alone for 10 min.
     ConnectedToSelf {

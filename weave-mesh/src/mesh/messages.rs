@@ -4,14 +4,43 @@ use std::time::Instant;
 
 use weave_crypto::PeerId;
 
-use super::{Action, Event, FRAME_TIMEOUT, Mesh};
+use super::{Action, Event, FRAME_TIMEOUT, Mesh, ROUTED_QUEUE_BYTES_MAX};
 use crate::conn::{Conn, ConnId, Stage};
-use crate::error::{DownReason, FailReason};
+use crate::error::{DownReason, FailReason, SendError};
 use crate::link::Link;
 use crate::probe::{Probe, ProbeKind};
-use crate::wire::{self, Control, Goodbye};
+use crate::record::Key;
+use crate::wire::{self, AnyKey, Control, Goodbye, ROUTED_BODY_BYTES_MAX, Routed};
 
 impl Mesh {
+    /// Sends a message on its way by the neighbour `via`, which the routes chose.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing is sent then.
+    pub fn send(&mut self, now: Instant, via: PeerId, message: Routed) -> Result<(), SendError> {
+        self.now = now;
+        if message.ttl == 0 {
+            return Err(SendError::Ttl);
+        }
+        let length = message.body.len();
+        if length > ROUTED_BODY_BYTES_MAX {
+            return Err(SendError::TooLong);
+        }
+        let link = self.links.get_mut(&via).ok_or(SendError::NoStream)?;
+        let conn = link.conn.ok_or(SendError::NoStream)?;
+        if link.routed_bytes + length > ROUTED_QUEUE_BYTES_MAX {
+            return Err(SendError::Full);
+        }
+        if link.routed_bytes == 0 {
+            self.routed_links.push(via);
+        }
+        link.routed_bytes += length;
+        self.say(conn, &Control::Routed(message));
+        self.settle(now);
+        Ok(())
+    }
+
     /// Deals with all whole messages that a stream holds.
     pub(super) fn take_messages(&mut self, now: Instant, id: ConnId) {
         loop {
@@ -78,7 +107,7 @@ impl Mesh {
                 }
                 Control::Adopt if peer < self.own => self.adopt(now, id),
                 // The neighbour knows a later boot id of ours than the one we came with.
-                Control::Records(records) => self.take_records(now, peer, &records),
+                Control::Records(records) => return self.take_records(now, peer, &records),
                 Control::Goodbye(reason) => self.take_goodbye(now, id, peer, reason),
                 Control::Adopt
                 | Control::Acknowledge(_)
@@ -102,9 +131,10 @@ impl Mesh {
             }
             Control::Adopt => return false,
             Control::Records(records) => {
-                self.take_records(now, peer, &records);
+                let has_patience = self.take_records(now, peer, &records);
                 let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
                 self.say(id, &Control::Acknowledge(count));
+                return has_patience;
             }
             Control::Acknowledge(count) => {
                 if let Some(link) = self.links.get_mut(&peer) {
@@ -113,8 +143,14 @@ impl Mesh {
             }
             Control::Digest(digest) => self.take_digest(peer, &digest),
             Control::Buckets(buckets) => self.take_buckets(peer, &buckets),
-            Control::List { first, last, keys } => self.take_list(peer, &first, &last, &keys),
-            Control::Want(keys) => self.take_want(peer, &keys),
+            Control::List { first, last, keys } => {
+                let keys = self.known_keys(&keys);
+                self.take_list(peer, &first, &last, &keys);
+            }
+            Control::Want(keys) => {
+                let keys = self.known_keys(&keys);
+                self.take_want(peer, &keys);
+            }
             Control::Routed(routed) => {
                 if routed.ttl == 0 {
                     self.stats.routed_ttl += 1;
@@ -148,7 +184,21 @@ impl Mesh {
         true
     }
 
-    pub(super) fn take_goodbye(&mut self, now: Instant, id: ConnId, peer: PeerId, reason: Goodbye) {
+    /// Keys of the kinds that this release knows.
+    fn known_keys(&mut self, keys: &[AnyKey]) -> Vec<Key> {
+        let known: Vec<Key> = keys.iter().filter_map(AnyKey::known).collect();
+        self.stats.keys_unknown_kind += (keys.len() - known.len()) as u64;
+        known
+    }
+
+    fn take_goodbye(&mut self, now: Instant, id: ConnId, peer: PeerId, reason: u32) {
+        let Some(reason) = Goodbye::from_number(reason) else {
+            // What it means for the link nobody here knows: it goes on as after the loss of its stream.
+            self.stats.goodbyes_unknown += 1;
+            self.lose_stream(now, id, FailReason::Goodbye);
+            self.close(id, None);
+            return;
+        };
         let is_link = self
             .links
             .get(&peer)

@@ -6,7 +6,9 @@ mod chaos;
 mod direct;
 mod duplicates;
 mod gossip;
+mod later_release;
 mod over_tcp;
+mod records;
 mod strangers;
 mod world;
 

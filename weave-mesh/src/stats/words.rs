@@ -57,14 +57,41 @@ const MEANINGS: &[(&str, &str)] = &[
         "connections closed: what came did not open, or did not become whole in time",
     ),
     ("malformed_messages", "control messages that did not decode"),
-    ("records_malformed", "records that did not decode"),
+    (
+        "records_malformed",
+        "records that did not decode, or were too long",
+    ),
     (
         "records_unknown_kind",
         "records of a kind that only a later release knows",
     ),
     (
+        "keys_unknown_kind",
+        "names of records of a kind that only a later release knows",
+    ),
+    (
+        "goodbyes_unknown",
+        "connections closed for a reason that only a later release knows",
+    ),
+    (
         "records_bad_signature",
         "records not signed by their origin for this network",
+    ),
+    (
+        "records_contradictory",
+        "records that say what can't be true: a link to oneself, an address that is none, a key of another",
+    ),
+    (
+        "records_equivocal",
+        "records whose origin signed another one under the same number",
+    ),
+    (
+        "records_replayed",
+        "records long out of date, from a neighbour that must know that",
+    ),
+    (
+        "records_too_often",
+        "records of routers that change theirs more often than 20 times a second",
     ),
     (
         "records_full",

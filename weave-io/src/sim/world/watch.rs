@@ -27,20 +27,43 @@ impl World {
     pub(super) fn changed(&mut self, kind: FaultKind) {
         let edges = self.edges();
         let is_uniform = self.net.is_uniform();
-        let loss = match (self.net.is_lossy(), is_uniform) {
+        self.was_lossy |= self.net.is_lossy();
+        let has_hostile = !self.members.is_empty();
+        let loss = match (self.net.is_lossy() || has_hostile, is_uniform) {
             (false, _) => LossyWays::None,
+            // A lossy link is shunned for minutes, and who knows what lies on the detour.
+            (true, true) if has_hostile && self.was_lossy => LossyWays::Anywhere,
             (true, true) => LossyWays::Detours,
             (true, false) => LossyWays::Anywhere,
         };
         if !std::mem::replace(&mut self.was_uniform, is_uniform) || !is_uniform {
             self.links_may_idle();
         }
+        let is_like_others = |way: Conditions| carries_frames(&way) && self.net.is_normal(&way);
+        let pairs = self
+            .net
+            .ways()
+            .map(|((a, b), way)| ((a.0.min(b.0), a.0.max(b.0)), way));
+        let disturbed: Vec<Edge> = pairs
+            .filter(|(_, way)| !is_like_others(*way))
+            .map(|(pair, _)| pair)
+            .collect();
+        self.disturbed.changed(self.now, disturbed);
         self.moves.faulted(self.now);
         let with_hosts: BTreeSet<RouterId> =
             self.hosts.iter().map(|attached| attached.router).collect();
         let are_used = self.detours_until.is_none_or(|until| until < self.now)
             && self.routers().all(|router| with_hosts.contains(&router));
-        let ways = Ways { are_used, loss };
+        let avoided = edges
+            .iter()
+            .copied()
+            .filter(|edge| self.disturbed.contains(edge))
+            .collect();
+        let ways = Ways {
+            are_used,
+            loss,
+            avoided,
+        };
         for sentence in self.black_holes.faulted(self.now, kind, edges, ways) {
             self.violate(Checker::BlackHole, sentence);
         }
@@ -83,11 +106,14 @@ impl World {
 
     /// Looks at everything once more, when nothing has happened for a while: are views, counters and transfers
     /// as they should be?
-    pub(in crate::sim) fn look_at_end(&mut self, transfers: &[TransferId]) {
+    pub fn look_at_end(&mut self, transfers: &[TransferId]) {
         self.look();
         for router in self.routers() {
             if let Some(sentence) = self.wrong_view(router) {
                 self.violate(Checker::View, sentence);
+            }
+            if let Some(sentence) = self.wrong_record(router) {
+                self.violate(Checker::Records, sentence);
             }
             if let Some(sentence) = self.dishonesty(router) {
                 self.violate(Checker::Honest, sentence);
@@ -157,13 +183,19 @@ impl World {
         if self.net.is_lossy() {
             return None; // a lossy way is no edge to the checkers, and may well be a link
         }
+        if self.is_hostile(router) {
+            return None;
+        }
         let status = self.status(router)?;
         let seen: BTreeSet<&str> = status
             .routes
             .iter()
             .map(|route| route.destination.as_str())
             .collect();
-        for other in self.routers().filter(|other| *other != router) {
+        for other in self
+            .routers()
+            .filter(|other| *other != router && !self.is_hostile(*other))
+        {
             let name = &self.machines[other.0].name;
             let is_seen = seen.contains(name.as_str());
             let Some(is_there) = self.black_holes.is_connected(router.0, other.0, self.now) else {
