@@ -65,11 +65,14 @@ impl LoopFrame {
         let is_one = frame[..6] == DESTINATION.0
             && frame[12..16] == HEADER
             && frame[16..48] == *network.as_bytes();
-        is_one.then(|| Self {
-            peer: PeerId::from_bytes(array(&frame[48..80])),
-            boot_id: u64::from_be_bytes(array(&frame[80..88])),
-            counter: u64::from_be_bytes(array(&frame[88..96])),
-            signature: array(&frame[96..]),
+        let (peer, rest) = frame[48..].split_first_chunk()?;
+        let (boot_id, rest) = rest.split_first_chunk()?;
+        let (counter, rest) = rest.split_first_chunk()?;
+        is_one.then_some(Self {
+            peer: PeerId::from_bytes(*peer),
+            boot_id: u64::from_be_bytes(*boot_id),
+            counter: u64::from_be_bytes(*counter),
+            signature: *rest.first_chunk()?,
         })
     }
 
@@ -109,10 +112,6 @@ impl LoopFrame {
 pub(crate) fn router_mac(router: &ShortId) -> EthernetAddress {
     let [first, b, c, d, e, f, ..] = *router.as_bytes();
     EthernetAddress([first & !1 | 2, b, c, d, e, f])
-}
-
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    bytes.try_into().expect("the range has the array's length")
 }
 
 /// Local and multicast, outside of 01:80:C2, so that every bridge floods it; the rest reads "weave".

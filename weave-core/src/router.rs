@@ -1,7 +1,8 @@
 //! The router: one sans-IO state machine that is the control plane of a host.
 //!
 //! It owns the [`Mesh`] (whom we know), the tunnels (keys with each of them), the topology and the routes, and
-//! turns all of it into forwarding snapshots ([`Fib`]) for the data plane.
+//! turns all of it into forwarding snapshots ([`Fib`]) for the data plane. This file has the type, its inputs and its
+//! outputs; each file below it has one of the things that the router keeps, and what is done with it.
 
 mod admission;
 mod command;
@@ -12,8 +13,12 @@ mod echo;
 mod find;
 mod flood_trees;
 mod history;
+mod housekeeping;
 mod keys;
 mod loops;
+mod mesh_outputs;
+mod notes;
+mod notices;
 mod paths;
 mod refusals;
 mod refused;
@@ -33,7 +38,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, PeerId, TunnelLocal};
-use weave_mesh::{Carrier, CloseReason, ConnId, DirectVerifier, Mesh, Subnet, Target, Verifier};
+use weave_mesh::{CloseReason, ConnId, DirectVerifier, Mesh, Subnet, Target, Verifier};
 
 pub use command::{Action, Command, Event, Level, RouterWake};
 pub use config::Config;
@@ -46,12 +51,11 @@ pub use status::{
 };
 pub use trace::{OtherPath, Trace, TraceHop};
 
-use crate::fib::{Fib, Heard};
-use crate::packet::{Envelope, Kind, Note, TTL_START, seal_packet};
+use crate::fib::Fib;
 use crate::routes::PathTree;
 use crate::timer::{Timer, Timers};
 use crate::topology::Topology;
-use crate::{MacTable, Notice, PortChange, Site, Streamed};
+use crate::{MacTable, Site, Streamed};
 use departures::Departures;
 use direct::Meetings;
 use echo::Echoes;
@@ -65,8 +69,6 @@ use tunnels::Tunnels;
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(30);
 /// Addresses to rejoin are stored this long after a change, all changes of that time together.
 const STORE_PEERS_AFTER: Duration = Duration::from_secs(2);
-/// Addresses to rejoin that are kept.
-const STORED_PEERS_MAX: usize = 64;
 /// Actions of one kind that wait to be polled are bounded by the inputs; events are bounded here.
 const EVENTS_MAX: usize = 256;
 
@@ -166,6 +168,7 @@ impl Router {
                 aes: config.mesh.aes,
             },
             ChaCha20Rng::from_seed(rng.random()),
+            config.rekey_after,
         );
         let mut router = Self {
             epoch: now,
@@ -262,93 +265,6 @@ impl Router {
                 Some(peer) => self.mesh.send_packet(now, peer, at, packet),
                 // Its router was forgotten meanwhile.
                 None => self.refuse("stream_packets_for_nobody"),
-            }
-        }
-        self.drain_mesh(now);
-    }
-
-    /// A hint from the data plane.
-    pub fn handle_notice(&mut self, now: Instant, notice: Notice) {
-        match notice {
-            Notice::Probe {
-                site,
-                remote,
-                probe,
-            } => {
-                if let Some(peer) = self.sites.peer(site) {
-                    self.mesh.handle_probe(now, peer, remote, &probe);
-                }
-            }
-            Notice::Confirmed { index } => {
-                let outcome = self.tunnels.handle_confirmed(now, index);
-                self.apply_tunnel_outcome(now, None, outcome);
-            }
-            Notice::Active { site } => {
-                if let Some(peer) = self.sites.peer(site) {
-                    self.mesh.handle_activity(now, peer);
-                    self.want_direct(now, peer);
-                }
-            }
-            Notice::Floods { site } => {
-                if let Some(peer) = self.sites.peer(site) {
-                    self.handle_flood(peer);
-                }
-            }
-            Notice::NoTunnel { site } => {
-                if let Some(peer) = self.sites.peer(site) {
-                    self.begin_tunnel(now, peer);
-                }
-            }
-            Notice::MacMoved { mac, from, to } => {
-                let event = Event::MacMoved {
-                    mac,
-                    from: self.site_name(from),
-                    to: self.site_name(to),
-                };
-                self.push_event(event);
-                if from.is_local() || to.is_local() {
-                    self.send_loop_frame_soon(now);
-                }
-            }
-            Notice::PortFloods => self.send_loop_frame_soon(now),
-            Notice::LoopFrame(frame) => self.handle_loop_frame(now, &frame),
-            Notice::MacDamped { mac, at, seen } => {
-                let event = Event::MacDamped {
-                    mac,
-                    at: self.site_name(at),
-                    seen: self.site_name(seen),
-                };
-                self.push_event(event);
-            }
-            Notice::TooBig { neighbour } => {
-                if let Some(peer) = self.sites.peer(neighbour) {
-                    self.mesh.handle_too_big(now, peer);
-                }
-            }
-            Notice::Note { site, note } => {
-                if let Some(peer) = self.sites.peer(site) {
-                    self.handle_note(now, peer, note);
-                }
-            }
-            Notice::UnknownReceiver { .. } => {}
-        }
-        self.drain_mesh(now);
-    }
-
-    /// What the bridge that the local port is on tells of its stations, where it tells.
-    pub fn handle_port_changes(&mut self, now: Instant, changes: &[PortChange]) {
-        for change in changes {
-            match change {
-                // What a port that is kept shut sees may be anywhere.
-                PortChange::Here(mac) if !self.is_port_blocked() => {
-                    self.macs.learn(now, *mac, Site::LOCAL);
-                }
-                PortChange::Here(_) => {}
-                PortChange::Gone(mac) => {
-                    self.macs.forget_at(*mac, Site::LOCAL);
-                }
-                PortChange::Joined => self.send_loop_frame_soon(now),
-                PortChange::Left => self.doubt_segment(now),
             }
         }
         self.drain_mesh(now);
@@ -484,281 +400,7 @@ impl Router {
         &self.topology
     }
 
-    // Private: the mesh's outputs.
-
-    fn drain_mesh(&mut self, now: Instant) {
-        self.take_mesh_outputs(now);
-        self.send_waiting_echoes(now);
-        // Echoes may go down streams.
-        self.take_mesh_outputs(now);
-        // Set-ups that have not begun, and answers that keep coming late, set the time anew.
-        self.timers.set(Timer::Tunnels, self.tunnels.next_timeout());
-        self.timers
-            .set(Timer::Meetings, self.meetings.next_timeout());
-    }
-
-    fn take_mesh_outputs(&mut self, now: Instant) {
-        loop {
-            while let Some(event) = self.mesh.poll_event() {
-                self.handle_mesh_event(now, event);
-            }
-            let Some(action) = self.mesh.poll_action() else {
-                break;
-            };
-            self.handle_mesh_action(action);
-        }
-    }
-
-    fn handle_mesh_action(&mut self, action: weave_mesh::Action) {
-        match action {
-            weave_mesh::Action::Resolve { target } => {
-                self.actions.push_back(Action::Resolve { target })
-            }
-            weave_mesh::Action::Dial { conn, remote } => {
-                self.actions.push_back(Action::Dial { conn, remote });
-            }
-            weave_mesh::Action::Write { conn, bytes } => {
-                self.actions.push_back(Action::Write { conn, bytes });
-            }
-            weave_mesh::Action::AwaitDrained { conn } => {
-                self.actions.push_back(Action::AwaitDrained { conn });
-            }
-            weave_mesh::Action::Close { conn } => self.actions.push_back(Action::Close { conn }),
-            weave_mesh::Action::Probe {
-                peer,
-                remote,
-                bytes,
-            } => {
-                let sealed = self
-                    .tunnels
-                    .sealing(&peer)
-                    .and_then(|keys| seal_packet(keys, Kind::Probe, None, &bytes).ok());
-                if let Some(bytes) = sealed {
-                    self.actions.push_back(Action::SendPacket { remote, bytes });
-                }
-            }
-        }
-    }
-
-    fn handle_mesh_event(&mut self, now: Instant, event: weave_mesh::Event) {
-        match event {
-            weave_mesh::Event::LinkUp {
-                peer,
-                dialled,
-                boot_id,
-                ..
-            } => {
-                self.end_tunnel_of_older_boot(now, peer, boot_id);
-                self.history.link_up(&peer);
-                self.sites.assign(now, peer);
-                self.routes_are_stale(now);
-                self.timers
-                    .set_earlier(Timer::StorePeers, now + STORE_PEERS_AFTER);
-                if self.tunnels.sealing(&peer).is_some() {
-                    self.mesh.handle_tunnel(now, peer, true);
-                } else if dialled {
-                    self.begin_tunnel(now, peer);
-                }
-                let event = Event::LinkUp {
-                    name: self.peer_name(&peer),
-                    peer,
-                };
-                self.push_event(event);
-            }
-            weave_mesh::Event::LinkChanged { .. } => {
-                self.routes_are_stale(now);
-            }
-            weave_mesh::Event::LinkDown { peer, reason } => {
-                self.routes_are_stale(now);
-                self.history.link_down(now, peer, reason.to_string());
-                let event = Event::LinkDown {
-                    name: self.peer_name(&peer),
-                    peer,
-                    reason: reason.to_string(),
-                };
-                self.push_event(event);
-            }
-            weave_mesh::Event::DirectUp { peer } => self.direct_is_up(now, peer),
-            weave_mesh::Event::DirectChanged { .. } => self.fib_is_stale = true,
-            weave_mesh::Event::DirectDown {
-                peer,
-                reason,
-                stood_for,
-            } => self.direct_is_down(now, peer, stood_for, reason),
-            weave_mesh::Event::Records { changed } => {
-                self.end_tunnels_of_older_boots(now, &changed);
-                self.routes_are_stale(now);
-                self.begin_awaited_tunnels(now);
-            }
-            weave_mesh::Event::Packet { packet, .. } => {
-                self.actions.push_back(Action::TakePacket { packet });
-            }
-            weave_mesh::Event::Message { via, message } => self.handle_routed(now, via, message),
-            weave_mesh::Event::BootIdRaised { boot_id } => {
-                self.tunnels.handle_boot(boot_id);
-                self.flood_sequence = Arc::new(AtomicU64::new(first_flood_sequence(boot_id)));
-                self.fib_is_stale = true;
-                self.actions.push_back(Action::StoreBootId { boot_id });
-                self.push_event(Event::BootIdRaised { boot_id });
-            }
-            weave_mesh::Event::LinkMoved { peer } => {
-                self.routes_are_stale(now);
-                let event = Event::LinkMoved {
-                    name: self.peer_name(&peer),
-                    peer,
-                };
-                self.push_event(event);
-            }
-            weave_mesh::Event::ConnectFailed {
-                target,
-                remote,
-                reason,
-            } => {
-                if let Some(remote) = remote {
-                    self.history.dial_failed(now, remote, reason.to_string());
-                }
-                let to = match (target, remote) {
-                    (Some(target), _) => target.to_string(),
-                    (None, Some(remote)) => remote.to_string(),
-                    (None, None) => "a peer".to_owned(),
-                };
-                let is_refusal = reason.is_refusal();
-                let reason = reason.to_string();
-                if !is_refusal || self.refused.may_say(now, &reason).is_some() {
-                    self.push_event(Event::ConnectFailed { to, reason });
-                }
-            }
-            weave_mesh::Event::Refused {
-                remote,
-                peer,
-                reason,
-            } => self.note_refused(now, remote.ip(), peer, reason),
-            weave_mesh::Event::ConnectedToSelf { remote } => {
-                self.push_event(Event::ConnectedToSelf { remote });
-            }
-            // The mesh may learn to tell more before this crate does.
-            _ => self.refuse("mesh_event_unknown"),
-        }
-    }
-
-    // Private: the rest.
-
-    /// What the data plane stamped, before deadlines are judged by it. A notice of it may have been lost.
-    fn look_at_stamps(&mut self, now: Instant) {
-        let due = self.mesh.due_links(now);
-        let mut active = Vec::new();
-        let mut flooding = Vec::new();
-        for (peer, known) in self.sites.iter() {
-            let heard = &known.heard;
-            if heard.floods(self.epoch, now) && !self.flood_children.contains_key(&peer) {
-                flooding.push(peer);
-            }
-            // A link that is not due is not judged.
-            if !due.contains(&peer) && self.mesh.link(&peer).is_some() {
-                continue;
-            }
-            if let Some(at) = heard.last(self.epoch) {
-                self.mesh.handle_heard(now, peer, at);
-            }
-            if let Some(at) = heard.last_unicast(self.epoch)
-                && now.saturating_duration_since(at) < Heard::ACTIVE_FOR
-            {
-                self.mesh.handle_activity(now, peer);
-                active.push(peer);
-            }
-        }
-        for peer in active {
-            self.want_direct(now, peer);
-        }
-        for peer in flooding {
-            self.handle_flood(peer);
-        }
-    }
-
-    fn handle_note(&mut self, now: Instant, from: PeerId, note: Note) {
-        match note {
-            Note::Echo { token } => self.handle_echo(now, from, token),
-            Note::EchoAnswer { token } => self.handle_echo_answer(now, from, token),
-            // The data plane has done what there is to do.
-            Note::NotHere { .. } | Note::Closing | Note::Confirm => {}
-        }
-    }
-
-    /// Seals a note in the tunnel with a router, and sends it the way that frames for it go. False when there is no
-    /// tunnel or no way, or the way leads over a link that carries nothing yet.
-    fn send_note(&mut self, now: Instant, to: &PeerId, note: Note) -> bool {
-        let sealed = self.next_hop(to).and_then(|next| {
-            let link = self.mesh.link(&next)?;
-            let is_on_stream = link.carrier() == Some(Carrier::Tcp);
-            let remote = link.udp_remote().filter(|_| !is_on_stream);
-            if !is_on_stream && remote.is_none() {
-                return None;
-            }
-            let envelope = if next == *to {
-                None
-            } else {
-                Some(Envelope {
-                    ttl: TTL_START,
-                    tag: link.tag_out()?,
-                    destination: to.short_id(),
-                })
-            };
-            let mut body = [0; Note::BYTES_MAX];
-            let length = note.emit(&mut body);
-            let keys = self.tunnels.sealing(to)?;
-            let bytes = seal_packet(keys, Kind::Note, envelope, &body[..length]).ok()?;
-            Some((next, remote, bytes))
-        });
-        let Some((next, remote, bytes)) = sealed else {
-            return false;
-        };
-        match remote {
-            Some(remote) => self.actions.push_back(Action::SendPacket { remote, bytes }),
-            None => self.mesh.send_packet(now, next, now, bytes),
-        }
-        true
-    }
-
-    fn keep_house(&mut self, now: Instant) {
-        self.macs.age(now, MacTable::AGE_MAX);
-        self.echoes.keep_house(now);
-        let store = self.mesh.store();
-        let forgotten: Vec<PeerId> = self
-            .sites
-            .iter()
-            .map(|(peer, _)| peer)
-            .filter(|peer| store.router(peer).is_none() && self.mesh.link(peer).is_none())
-            .collect();
-        for peer in forgotten {
-            if let Some(site) = self.sites.release(now, &peer) {
-                self.macs.purge(site);
-            }
-            self.tunnels.forget(&peer);
-            self.forget_direct(&peer);
-            self.departures.forget(&peer);
-            self.loops.forget(&peer);
-            self.fib_is_stale = true;
-        }
-    }
-
-    fn store_peers(&mut self) {
-        let mut peers: Vec<SocketAddr> = self
-            .mesh
-            .links()
-            .filter_map(|link| {
-                let record = self.mesh.store().router(&link.peer())?;
-                let dialled = link.dialled().then(|| link.remote());
-                dialled.or_else(|| record.addresses.first().map(|address| address.socket))
-            })
-            .take(STORED_PEERS_MAX)
-            .collect();
-        peers.sort();
-        peers.dedup();
-        if !peers.is_empty() && peers != self.stored_peers {
-            self.stored_peers.clone_from(&peers);
-            self.actions.push_back(Action::StorePeers { peers });
-        }
-    }
+    // Private.
 
     fn site_name(&self, site: Site) -> String {
         match self.sites.peer(site) {

@@ -178,6 +178,12 @@ pub enum KeyFileError {
     Damaged,
 }
 
+/// What an [`Identity::noise_binding`] signs, for those who check signatures a way of their own.
+#[must_use]
+pub fn noise_binding_message(noise_public: &[u8; 32]) -> Vec<u8> {
+    binding_message(noise_public).to_vec()
+}
+
 fn binding_message(noise_public: &[u8; 32]) -> [u8; BINDING_PREFIX.len() + 32] {
     let mut message = [0; BINDING_PREFIX.len() + 32];
     message[..BINDING_PREFIX.len()].copy_from_slice(BINDING_PREFIX);

@@ -115,8 +115,8 @@ pub use crate::{
     error::Fault,
     handshake::{Established, HandshakeError, LinkHandshake, LinkLocal},
     identity::{
-        BadSignature, Identity, KeyFileError, NetworkId, ParseIdError, PeerId, ShortId, verify,
-        verify_noise_binding,
+        BadSignature, Identity, KeyFileError, NetworkId, ParseIdError, PeerId, ShortId,
+        noise_binding_message, verify, verify_noise_binding,
     },
     replay::{ReplayError, ReplayWindow},
     stream::{SealedStream, StreamError},

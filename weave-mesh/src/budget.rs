@@ -189,22 +189,22 @@ impl Budget {
 
 /// A token bucket, kept as the time at which it will be full again (GCRA, as in ITU-T I.371).
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+pub(crate) struct Bucket {
     full_at: Instant,
 }
 
 impl Bucket {
-    fn full(now: Instant) -> Self {
+    pub(crate) fn full(now: Instant) -> Self {
         Self { full_at: now }
     }
 
-    fn has(&self, now: Instant, per_s: u32, burst: u32) -> bool {
+    pub(crate) fn has(&self, now: Instant, per_s: u32, burst: u32) -> bool {
         let interval = Duration::from_secs(1) / per_s;
         let ahead = self.full_at.saturating_duration_since(now) + interval;
         ahead <= interval * burst
     }
 
-    fn take(&mut self, now: Instant, per_s: u32) {
+    pub(crate) fn take(&mut self, now: Instant, per_s: u32) {
         self.full_at = self.full_at.max(now) + Duration::from_secs(1) / per_s;
     }
 

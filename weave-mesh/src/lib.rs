@@ -80,6 +80,7 @@ mod record;
 mod stats;
 mod store;
 mod subnet;
+mod suspect;
 mod target;
 mod timer;
 mod touched;
@@ -107,6 +108,7 @@ pub use crate::{
     stats::MeshStats,
     store::{FORGET_AFTER, ORIGINS_MAX, Store},
     subnet::{OVERLAY_SUBNETS_MAX, Subnet},
+    suspect::{REPORT_INTERVAL, RecordFault, SUSPECT_FOR, SUSPECTS_MAX, Suspect},
     target::{DEFAULT_PORT, Target, TargetError},
     timer::WakeReason,
     wire::{Goodbye, ROUTED_BODY_BYTES_MAX, Routed, STREAM_PACKET_BYTES_MAX},

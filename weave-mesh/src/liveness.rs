@@ -15,15 +15,16 @@
 //! frames, if it answers: [`StreamLiveness`].
 
 mod loss;
+mod sent;
 mod stream;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt};
 
 use self::loss::Loss;
+use self::sent::SentProbes;
 pub(crate) use self::stream::StreamLiveness;
 use crate::probe::{Probe, ProbeKind};
 
@@ -56,8 +57,6 @@ const FLAP: Duration = Duration::from_secs(30);
 /// First and longest hold-down of a flapping link.
 const HOLD_MIN: Duration = Duration::from_secs(1);
 const HOLD_MAX: Duration = Duration::from_secs(8);
-/// Probes remembered: more than are sent within the longest patience at the shortest interval.
-const SENT_MAX: usize = 16;
 /// Between challenges of addresses that a neighbour seems to have moved to.
 const VALIDATION_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -77,7 +76,7 @@ pub(crate) struct Liveness {
     is_ready: bool,
     remote: Option<SocketAddr>,
     validation: Option<Validation>,
-    sent: VecDeque<Sent>,
+    sent: SentProbes,
     sequence: u32,
     next_at: Instant,
     /// Probes sent since UDP can be probed.
@@ -108,15 +107,6 @@ struct Validation {
     sent_at: Instant,
 }
 
-#[derive(Debug)]
-struct Sent {
-    sequence: u32,
-    token: u64,
-    at: Instant,
-    is_answered: bool,
-    is_judged: bool,
-}
-
 impl Liveness {
     /// `remote` is known to the dialler only.
     pub(crate) fn new(now: Instant, remote: Option<SocketAddr>) -> Self {
@@ -124,7 +114,7 @@ impl Liveness {
             is_ready: false,
             remote,
             validation: None,
-            sent: VecDeque::with_capacity(SENT_MAX),
+            sent: SentProbes::default(),
             sequence: 0,
             next_at: now + IDLE_INTERVAL,
             probes: 0,
@@ -253,22 +243,13 @@ impl Liveness {
             self.validation = None;
             return has_changed;
         }
-        let Some(sent) = self
-            .sent
-            .iter_mut()
-            .find(|sent| sent.sequence == probe.sequence && sent.token == probe.token)
-        else {
+        let Some(answer) = self.sent.answer(now, probe) else {
             return false;
         };
-        if std::mem::replace(&mut sent.is_answered, true) {
-            return false;
-        }
-        let was_judged = sent.is_judged;
-        let sample = now.saturating_duration_since(sent.at);
-        self.measure(sample);
+        self.measure(answer.rtt);
         // Late or not, it proves that both ways passed a moment ago.
         self.missed_in_row = 0;
-        if was_judged {
+        if !answer.is_in_time {
             return false;
         }
         self.loss.count(now, false, self.is_up);
@@ -315,16 +296,7 @@ impl Liveness {
             seen: self.remote,
         };
         if let (true, Some(remote)) = (self.is_ready, self.remote) {
-            if self.sent.len() == SENT_MAX {
-                self.sent.pop_front();
-            }
-            self.sent.push_back(Sent {
-                sequence: probe.sequence,
-                token: probe.token,
-                at: now,
-                is_answered: false,
-                is_judged: false,
-            });
+            self.sent.push(now, &probe);
             out.push(Transmit::Udp(remote, probe));
         } else {
             if self.is_ready {
@@ -411,16 +383,13 @@ impl Liveness {
     }
 
     fn judge(&mut self, now: Instant, out: &mut Vec<Transmit>) -> bool {
-        let patience = self.patience();
+        let missed = self.sent.judge(now, self.patience());
+        if missed.is_empty() {
+            return false;
+        }
         let last_heard_ms = self.last_heard_ms(now);
-        let mut missed = 0;
-        for sent in &mut self.sent {
-            let is_due = now.saturating_duration_since(sent.at) >= patience;
-            if sent.is_answered || sent.is_judged || !is_due {
-                continue;
-            }
-            sent.is_judged = true;
-            missed += 1;
+        for sent in &missed {
+            self.loss.count(now, true, self.is_up);
             out.push(Transmit::Stream(Probe {
                 kind: ProbeKind::Challenge,
                 last_heard_ms,
@@ -429,13 +398,7 @@ impl Liveness {
                 seen: self.remote,
             }));
         }
-        for _ in 0..missed {
-            self.loss.count(now, true, self.is_up);
-        }
-        if missed == 0 {
-            return false;
-        }
-        self.miss(missed);
+        self.miss(missed.len() as u32);
         if self.is_up && self.missed_in_row >= MISSES_MAX {
             self.take_down(now, "three probes over UDP in a row were not answered");
             return true;
@@ -454,12 +417,8 @@ impl Liveness {
         self.is_given_up = true;
         self.down_reason = reason;
         self.answered_in_row = 0;
-        let has_flapped = now.saturating_duration_since(self.up_since) < FLAP;
-        self.hold = if has_flapped {
-            (self.hold * 2).clamp(HOLD_MIN, HOLD_MAX)
-        } else {
-            Duration::ZERO
-        };
+        let stood_for = now.saturating_duration_since(self.up_since);
+        self.hold = hold_down(self.hold, stood_for);
         self.hold_until = now + self.hold;
     }
 
@@ -513,5 +472,15 @@ impl Liveness {
                 self.rtt = Some(rtt * 7 / 8 + sample / 8);
             }
         }
+    }
+}
+
+/// For how long a carrier stays down at least that stood for so long, after a hold-down of `before`: at once usable
+/// again, unless it flaps.
+fn hold_down(before: Duration, stood_for: Duration) -> Duration {
+    if stood_for < FLAP {
+        (before * 2).clamp(HOLD_MIN, HOLD_MAX)
+    } else {
+        Duration::ZERO
     }
 }

@@ -1,16 +1,23 @@
 //! The composition: connections become links, links carry records, records say whom to dial.
 //!
-//! `mesh/streams.rs` has connections and links, `mesh/messages.rs` what is said on them, `mesh/packets.rs` the data packets among it,
-//! `mesh/gossip.rs` records, `mesh/dialling.rs` whom
-//! to dial, `mesh/admission.rs` whom to refuse, `mesh/direct.rs` paths to routers that are no neighbours; this file has the type, its inputs and its outputs.
+//! This file has the type, its inputs and its outputs, and what follows from every input. What it is made of:
+//!
+//! * `streams` connections and links, `messages` what is said on them, `packets` the data packets among it;
+//! * `probing` whether a link's carriers answer, `direct` paths to routers that are no neighbours;
+//! * `gossip` records, `intake` those of others, `dialling` whom to dial, `addresses` which addresses count, `admission`
+//!   whom to refuse.
 
+mod addresses;
 mod admission;
+mod config;
 mod dialling;
 mod direct;
 mod event;
 mod gossip;
+mod intake;
 mod messages;
 mod packets;
+mod probing;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -24,8 +31,10 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use weave_crypto::{Identity, NetworkId, Passwords, PeerId};
+use weave_crypto::{Identity, PeerId};
 
+use self::addresses::canonical;
+pub use self::config::MeshConfig;
 use self::direct::Directs;
 pub use self::direct::{CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, SEARCH_TIMEOUT};
 pub use self::event::{Action, Event};
@@ -33,19 +42,18 @@ use self::gossip::{DIGEST_SOON, Publisher};
 use crate::budget::{Budget, Source};
 use crate::conn::{Conn, ConnId};
 use crate::dial::{Dialler, TargetStatus};
-use crate::error::{CloseReason, DownReason, FailReason, SendError};
+use crate::error::{CloseReason, DownReason, FailReason};
 use crate::link::Link;
-use crate::liveness::{LATE, Transmit};
-use crate::pmtu::Challenge;
-use crate::probe::{Probe, ProbeKind};
-use crate::record::{Carrier, Verifier};
+use crate::liveness::LATE;
+use crate::record::Verifier;
 use crate::stats::MeshStats;
 use crate::store::Store;
-use crate::subnet::{OVERLAY_SUBNETS_MAX, Subnet};
+use crate::subnet::Subnet;
+use crate::suspect::Suspects;
 use crate::target::Target;
 use crate::timer::{Deadlines, WakeReason, sooner};
 use crate::touched::Touched;
-use crate::wire::{Control, Goodbye, ROUTED_BODY_BYTES_MAX, RecordBytes, Routed};
+use crate::wire::{Goodbye, RecordBytes};
 
 /// How long opening, and then the set-up of a stream, may each take.
 pub const STAGE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,33 +66,6 @@ pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HOLD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of routed messages handed to one link's stream between two drains.
 pub const ROUTED_QUEUE_BYTES_MAX: usize = 256 * 1024;
-
-/// What a mesh is told at its start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MeshConfig {
-    /// Which network; records and links of others are refused.
-    pub network: NetworkId,
-    /// The passwords of which a neighbour has to have one.
-    pub passwords: Passwords,
-    /// The name that people see, instead of one made of the key.
-    pub name: Option<String>,
-    /// A second label, usually the host's name.
-    pub nickname: String,
-    /// Port of TCP and UDP, as others reach it.
-    pub listen_port: u16,
-    /// Whom to dial whatever the records say.
-    pub targets: Vec<Target>,
-    /// Addresses of neighbours before the restart, dialled until each led somewhere once.
-    pub rejoin: Vec<SocketAddr>,
-    /// Whether routers met in records are dialled, too.
-    pub discovery: bool,
-    /// Neighbours at which dialling the ones met in records ends; 0 is no limit.
-    pub conn_limit: usize,
-    /// Whether this router is fast at AES.
-    pub aes: bool,
-    /// Identities that are refused here; see [`Mesh::deny`].
-    pub denied: BTreeSet<PeerId>,
-}
 
 /// Links, records and dialling of one router.
 ///
@@ -127,6 +108,7 @@ pub struct Mesh {
     routed_links: Vec<PeerId>,
 
     store: Store,
+    suspects: Suspects,
     router_publisher: Publisher,
     links_publisher: Publisher,
     local_addresses: Vec<IpAddr>,
@@ -194,6 +176,7 @@ impl Mesh {
             contested: BTreeSet::new(),
             routed_links: Vec::new(),
             store: Store::new(own),
+            suspects: Suspects::default(),
             router_publisher: Publisher::new(),
             links_publisher: Publisher::new(),
             local_addresses: Vec::new(),
@@ -267,170 +250,6 @@ impl Mesh {
         self.settle(now);
     }
 
-    /// Addresses of the host's interfaces, without those of overlays. Loopback, link-local and
-    /// unspecified ones are left out here.
-    pub fn handle_local_addresses(&mut self, now: Instant, addresses: Vec<IpAddr>) {
-        self.now = now;
-        let distinct: BTreeSet<IpAddr> = addresses
-            .into_iter()
-            .map(|ip| ip.to_canonical())
-            .filter(|ip| is_advertisable(*ip))
-            .collect();
-        self.local_addresses = distinct.into_iter().collect();
-        self.router_publisher.is_stale = true;
-        self.is_dialling_stale = true;
-        self.settle(now);
-    }
-
-    /// Subnets of overlays that this host has an address in: an address inside of one leads through a tunnel, so
-    /// none is advertised or dialled from records, whoever saw it or says it. At most
-    /// [`OVERLAY_SUBNETS_MAX`](crate::OVERLAY_SUBNETS_MAX) are taken.
-    pub fn handle_overlay_subnets(&mut self, now: Instant, mut subnets: Vec<Subnet>) {
-        self.now = now;
-        subnets.truncate(OVERLAY_SUBNETS_MAX);
-        if self.overlay_subnets != subnets {
-            self.overlay_subnets = subnets;
-            self.router_publisher.is_stale = true;
-            self.is_dialling_stale = true;
-        }
-        self.settle(now);
-    }
-
-    /// Tunnel keys with a neighbour are there (probing begins at once), or gone (UDP is down).
-    pub fn handle_tunnel(&mut self, now: Instant, peer: PeerId, ready: bool) {
-        self.now = now;
-        if !ready {
-            self.end_direct(peer, DirectEnd::NoTunnel);
-        }
-        if self
-            .links
-            .get(&peer)
-            .is_none_or(|link| link.liveness.is_ready() == ready)
-        {
-            return;
-        }
-        if let Some(link) = self.links.get_mut(&peer)
-            && link.liveness.handle_ready(now, ready)
-        {
-            self.udp_went_down(now, peer);
-        }
-        self.run_probes(now, peer);
-        self.settle(now);
-    }
-
-    /// A genuine probe came over UDP. A challenge was answered already, by whoever opened it.
-    pub fn handle_probe(&mut self, now: Instant, from: PeerId, remote: SocketAddr, probe: &Probe) {
-        self.now = now;
-        let remote = canonical(remote);
-        let Some(link) = self.links.get_mut(&from) else {
-            if self.take_direct_probe(now, from, remote, probe) {
-                self.run_directs(now);
-                self.settle(now);
-            } else {
-                self.stats.probes_unknown += 1;
-            }
-            return;
-        };
-        if let Some(seen) = probe.seen
-            && link.seen_as.is_none_or(|(known, _)| known != seen)
-        {
-            link.seen_as = Some((seen, now));
-            self.router_publisher.is_stale = true;
-        }
-        let was_up = link.liveness.is_up();
-        let mut transmits = Vec::new();
-        let has_changed = match probe.kind {
-            ProbeKind::Challenge => link.liveness.handle_challenge(
-                now,
-                remote,
-                probe,
-                &mut self.secret_random,
-                &mut transmits,
-            ),
-            ProbeKind::Answer => {
-                let loss = link.liveness.loss_permille();
-                match link.path_mtu.handle_answer(now, loss, probe) {
-                    Some(path_mtu_has_changed) => {
-                        link.liveness.handle_heard(now);
-                        self.links_publisher.is_stale |= path_mtu_has_changed;
-                        path_mtu_has_changed
-                    }
-                    None => link.liveness.handle_answer(now, remote, probe),
-                }
-            }
-        };
-        let is_up = link.liveness.is_up();
-        if was_up != is_up {
-            // Where the neighbour saw us counts while its packets find the way.
-            self.router_publisher.is_stale = true;
-        }
-        if is_up && !was_up {
-            link.path_mtu.handle_up(now);
-        }
-        self.transmit(now, from, transmits);
-        if was_up && !is_up {
-            self.udp_went_down(now, from);
-        } else if has_changed {
-            self.changed_links.insert(from);
-        }
-        self.run_probes(now, from);
-        self.settle(now);
-    }
-
-    /// A unicast frame went to or came from a neighbour: it is probed at once if it was idle, and
-    /// more often for [`ACTIVE_FOR`](crate::ACTIVE_FOR) from now on. Enough to call once a second
-    /// while frames flow.
-    pub fn handle_activity(&mut self, now: Instant, peer: PeerId) {
-        self.now = now;
-        if let Some(link) = self.links.get_mut(&peer) {
-            if !link.liveness.is_active(now) {
-                link.stream.hurry(now);
-            }
-            link.liveness.handle_activity(now);
-            link.path_mtu.handle_activity(now);
-        } else {
-            self.direct_activity(now, &peer);
-            self.run_directs(now);
-        }
-        self.run_probes(now, peer);
-        self.settle(now);
-    }
-
-    /// Something genuine came from a neighbour over UDP at `at`, as the data plane stamped it.
-    pub fn handle_heard(&mut self, now: Instant, peer: PeerId, at: Instant) {
-        self.now = now;
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.liveness.handle_heard(at.min(now));
-        } else {
-            self.direct_heard(&peer, at.min(now));
-        }
-    }
-
-    /// The MTU of the device that leads to the peers, bytes of IP: no search of a path MTU goes beyond.
-    pub fn handle_underlay_mtu(&mut self, now: Instant, underlay_mtu_bytes: u16) {
-        self.now = now;
-        self.underlay_mtu_bytes = underlay_mtu_bytes;
-        let peers: Vec<PeerId> = self.links.keys().copied().collect();
-        for peer in peers {
-            self.run_path_mtu(now, peer);
-        }
-        self.settle_directs(now);
-        self.settle(now);
-    }
-
-    /// The data plane had a packet too big for the way to a neighbour: the path MTU is probed at once.
-    pub fn handle_too_big(&mut self, now: Instant, peer: PeerId) {
-        self.now = now;
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.path_mtu.handle_too_big(now);
-        } else {
-            self.direct_too_big(now, &peer);
-            self.run_directs(now);
-        }
-        self.run_probes(now, peer);
-        self.settle(now);
-    }
-
     /// Which origins can be reached, as the routes say. Only their records stand in digests; those
     /// of others are forgotten after [`FORGET_AFTER`](crate::FORGET_AFTER).
     pub fn handle_reachable(&mut self, now: Instant, reachable: &BTreeSet<PeerId>) {
@@ -446,7 +265,8 @@ impl Mesh {
     /// It is checked, stored and passed on like any other.
     pub fn handle_record(&mut self, now: Instant, via: PeerId, bytes: &[u8]) {
         self.now = now;
-        self.take_records(now, via, &[RecordBytes(bytes.into())]);
+        // It came along the mesh: nobody's stream is to be closed for it.
+        let _ = self.take_records(now, via, &[RecordBytes(bytes.into())]);
         self.settle(now);
     }
 
@@ -508,34 +328,6 @@ impl Mesh {
             self.close(conn, Some(Goodbye::Shutdown));
         }
         self.settle(now);
-    }
-
-    /// Sends a message on its way by the neighbour `via`, which the routes chose.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`]; nothing is sent then.
-    pub fn send(&mut self, now: Instant, via: PeerId, message: Routed) -> Result<(), SendError> {
-        self.now = now;
-        if message.ttl == 0 {
-            return Err(SendError::Ttl);
-        }
-        let length = message.body.len();
-        if length > ROUTED_BODY_BYTES_MAX {
-            return Err(SendError::TooLong);
-        }
-        let link = self.links.get_mut(&via).ok_or(SendError::NoStream)?;
-        let conn = link.conn.ok_or(SendError::NoStream)?;
-        if link.routed_bytes + length > ROUTED_QUEUE_BYTES_MAX {
-            return Err(SendError::Full);
-        }
-        if link.routed_bytes == 0 {
-            self.routed_links.push(via);
-        }
-        link.routed_bytes += length;
-        self.say(conn, &Control::Routed(message));
-        self.settle(now);
-        Ok(())
     }
 
     /// The next thing to do. Drain first, to `None`.
@@ -671,15 +463,6 @@ impl Mesh {
         }
     }
 
-    /// Whether others can be told of an address, or it can be tried when they tell of it.
-    fn is_underlay(&self, ip: IpAddr) -> bool {
-        is_advertisable(ip)
-            && !self
-                .overlay_subnets
-                .iter()
-                .any(|subnet| subnet.contains(ip))
-    }
-
     /// Links whose deadline has come: probes, silence, and the comparison of stores. Costs and records follow when
     /// they settle.
     fn look_at_links(&mut self, now: Instant) {
@@ -695,147 +478,10 @@ impl Mesh {
             }
         }
     }
-
-    /// Probes of one link that are due. Tests of its path MTU go before those of liveness: so the first answer,
-    /// which makes UDP usable, comes behind that of the first test.
-    fn run_probes(&mut self, now: Instant, peer: PeerId) {
-        self.run_path_mtu(now, peer);
-        let is_due = self
-            .links
-            .get(&peer)
-            .is_some_and(|link| link.liveness.next_timeout() <= now);
-        let Some(link) = self.links.get_mut(&peer).filter(|_| is_due) else {
-            return;
-        };
-        let mut transmits = Vec::new();
-        let went_down = link
-            .liveness
-            .handle_timeout(now, &mut self.secret_random, &mut transmits);
-        self.transmit(now, peer, transmits);
-        if went_down {
-            self.udp_went_down(now, peer);
-        }
-    }
-
-    /// What carries the frames of each link, and the probes of those streams that do or shall.
-    fn settle_carriers(&mut self, now: Instant, touched: &BTreeSet<PeerId>) {
-        for peer in touched {
-            let Some(link) = self.links.get_untouched(peer) else {
-                continue;
-            };
-            link.settle_carrier(now);
-            let (is_active, last_heard_ms) = (
-                link.liveness.is_active(now),
-                link.liveness.last_heard_ms(now),
-            );
-            let probe = link.conn.and_then(|conn| {
-                let random = &mut self.secret_random;
-                let probe = link
-                    .stream
-                    .handle_timeout(now, is_active, last_heard_ms, random)?;
-                Some((conn, probe))
-            });
-            let carrier = link.carrier();
-            if std::mem::replace(&mut link.told_carrier, carrier) != carrier {
-                self.changed_links.insert(*peer);
-                self.stats.streams_carried += u64::from(carrier == Some(Carrier::Tcp));
-            }
-            if let Some((conn, probe)) = probe {
-                self.say(conn, &Control::Probe(probe));
-            }
-        }
-    }
-
-    fn run_path_mtu(&mut self, now: Instant, peer: PeerId) {
-        let Some(link) = self.links.get_mut(&peer) else {
-            return;
-        };
-        let mut challenges = Vec::new();
-        let remote = link.liveness.remote().filter(|_| link.liveness.is_ready());
-        let mut has_changed = link
-            .path_mtu
-            .handle_path(now, remote, self.underlay_mtu_bytes);
-        if link.path_mtu.next_timeout().is_some_and(|at| at <= now) {
-            let loss = link.liveness.loss_permille();
-            has_changed |=
-                link.path_mtu
-                    .handle_timeout(now, loss, &mut self.secret_random, &mut challenges);
-        }
-        if has_changed {
-            self.links_publisher.is_stale = true;
-            self.changed_links.insert(peer);
-        }
-        let last_heard_ms = link.liveness.last_heard_ms(now);
-        self.actions.extend(
-            challenges
-                .iter()
-                .map(|test| path_mtu_probe(peer, last_heard_ms, test)),
-        );
-    }
-
-    fn transmit(&mut self, now: Instant, peer: PeerId, transmits: Vec<Transmit>) {
-        for transmit in transmits {
-            match transmit {
-                Transmit::Udp(remote, probe) => self.actions.push_back(Action::Probe {
-                    peer,
-                    remote,
-                    bytes: probe.to_bytes(),
-                }),
-                Transmit::Stream(probe) => {
-                    let Some(link) = self.links.get_mut(&peer) else {
-                        continue;
-                    };
-                    // A stream that carries frames is probed for its own sake.
-                    if let Some(conn) = link.conn.filter(|_| !link.stream.is_needed()) {
-                        link.stream.handle_repeated(now, &probe);
-                        self.say(conn, &Control::Probe(probe));
-                    }
-                }
-            }
-        }
-    }
 }
 
-/// Sends the challenge of a test of a path MTU.
-fn path_mtu_probe(peer: PeerId, last_heard_ms: u16, challenge: &Challenge) -> Action {
-    let probe = Probe {
-        kind: ProbeKind::Challenge,
-        last_heard_ms,
-        sequence: challenge.sequence,
-        token: challenge.token,
-        seen: Some(challenge.remote),
-    };
-    let mut bytes = probe.to_bytes();
-    if let Some(packet_bytes) = challenge.packet_bytes {
-        let body_bytes = usize::from(packet_bytes) - PROBE_AROUND_BYTES;
-        bytes.resize(body_bytes.max(bytes.len()), 0);
-    }
-    Action::Probe {
-        peer,
-        remote: challenge.remote,
-        bytes,
-    }
-}
-
-/// Bytes of a sealed packet around a probe: header 12, tag 16.
-const PROBE_AROUND_BYTES: usize = 12 + 16;
 /// The underlay's MTU until [`Mesh::handle_underlay_mtu`] says another: Ethernet's.
 const UNDERLAY_MTU_BYTES: u16 = 1_500;
-
-/// An address as everybody writes it: IPv4 is not mapped into IPv6.
-fn canonical(socket: SocketAddr) -> SocketAddr {
-    SocketAddr::new(socket.ip().to_canonical(), socket.port())
-}
-
-/// Whether others can be told of an address. Private ones (RFC 1918) can: hosts of one site use
-/// them.
-fn is_advertisable(ip: IpAddr) -> bool {
-    let is_link_local = match ip {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_link_local)
-}
 
 fn has_stream(links: &Touched<PeerId, Link>, peer: &PeerId) -> bool {
     links.get(peer).is_some_and(|link| link.conn.is_some())

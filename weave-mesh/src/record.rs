@@ -9,11 +9,13 @@
 //! 41 body, postcard   | .. signature, 64 bytes, over a prefix, the network id and all before it
 //! ```
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weave_crypto::{Identity, NetworkId, PeerId};
+use weave_crypto::{Identity, NetworkId, PeerId, noise_binding_message};
+
+use crate::link::PATH_MTU_BYTES_BASE;
 
 /// Most bytes of an encoded record: the longest links record (512 entries of at most 41 bytes
 /// each, 21 KiB) with room to spare, and less than a control message holds.
@@ -121,6 +123,26 @@ impl RouterBody {
             && is_printable(&self.nickname)
             && is_printable(&self.version)
     }
+
+    /// Whether all that it says can be true at once.
+    fn is_consistent(&self) -> bool {
+        let is_doubled = |(index, address): (usize, &Address)| {
+            let before = &self.addresses[..index];
+            before.iter().any(|known| known.socket == address.socket)
+        };
+        self.start_boot_id <= self.boot_id
+            && self.addresses.iter().all(|address| address.is_plausible())
+            && !self.addresses.iter().enumerate().any(is_doubled)
+    }
+}
+
+impl Address {
+    /// Whether a router can be reached there by others at all: no loopback, link-local, multicast or unspecified
+    /// address, nor port 0, nor an IPv4 address in the clothes of an IPv6 one.
+    pub(crate) fn is_plausible(&self) -> bool {
+        let ip = self.socket.ip();
+        self.socket.port() != 0 && ip.to_canonical() == ip && is_advertisable(ip)
+    }
 }
 
 /// Which carrier frames take on a link.
@@ -176,6 +198,17 @@ impl LinksBody {
 
     fn is_within_bounds(&self) -> bool {
         self.links.len() <= LINKS_MAX
+    }
+
+    /// Whether all that it says of the links of `origin` can be true at once: in order, so that none is doubled, none
+    /// to itself, none that costs nothing or carries less than every path does.
+    fn is_consistent(&self, origin: &PeerId) -> bool {
+        let is_possible = |entry: &LinkEntry| {
+            entry.neighbour != *origin
+                && entry.cost > 0
+                && entry.path_mtu_bytes >= PATH_MTU_BYTES_BASE
+        };
+        self.links.iter().all(is_possible)
             && self
                 .links
                 .windows(2)
@@ -203,6 +236,37 @@ pub enum Body {
     Links(LinksBody),
 }
 
+impl Body {
+    fn kind(&self) -> RecordKind {
+        match self {
+            Self::Router(_) => RecordKind::Router,
+            Self::Links(_) => RecordKind::Links,
+        }
+    }
+
+    fn boot_id(&self) -> u64 {
+        match self {
+            Self::Router(router) => router.boot_id,
+            Self::Links(links) => links.boot_id,
+        }
+    }
+
+    /// Whether a record of this origin and sequence number may say this.
+    fn check(&self, origin: &PeerId, seq: u64) -> Result<(), RecordError> {
+        let (is_within_bounds, is_consistent) = match self {
+            Self::Router(router) => (router.is_within_bounds(), router.is_consistent()),
+            Self::Links(links) => (links.is_within_bounds(), links.is_consistent(origin)),
+        };
+        if !is_within_bounds {
+            return Err(RecordError::OutOfBounds);
+        }
+        if !is_consistent || self.boot_id() != seq >> SEQUENCE_BITS {
+            return Err(RecordError::Contradictory);
+        }
+        Ok(())
+    }
+}
+
 /// A signed statement, parsed; cheap to clone.
 ///
 /// Parsing checks form and bounds only: call [`Record::verify`] before believing it.
@@ -224,26 +288,15 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// [`RecordError::OutOfBounds`] if the body breaks a bound (names too long, too many links,
-    /// links out of order) or boot id or count do not fit the sequence number.
+    /// [`RecordError::OutOfBounds`] if the body breaks a bound (names too long, too many links) or boot id or count
+    /// do not fit the sequence number; [`RecordError::Contradictory`] if it can't be true (a link to itself).
     pub fn sign(
         identity: &Identity,
         network: &NetworkId,
         count: u64,
         body: Body,
     ) -> Result<Self, RecordError> {
-        let (kind, boot_id, encoded) = match &body {
-            Body::Router(router) if router.is_within_bounds() => (
-                RecordKind::Router,
-                router.boot_id,
-                postcard::to_stdvec(router),
-            ),
-            Body::Links(links) if links.is_within_bounds() => {
-                (RecordKind::Links, links.boot_id, postcard::to_stdvec(links))
-            }
-            Body::Router(_) | Body::Links(_) => return Err(RecordError::OutOfBounds),
-        };
-        let encoded = encoded.map_err(|_| RecordError::OutOfBounds)?;
+        let (kind, boot_id) = (body.kind(), body.boot_id());
         if boot_id > BOOT_ID_MAX || count >> SEQUENCE_BITS != 0 {
             return Err(RecordError::OutOfBounds);
         }
@@ -252,13 +305,8 @@ impl Record {
             kind,
             seq: boot_id << SEQUENCE_BITS | count,
         };
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + encoded.len() + SIGNATURE_BYTES);
-        bytes.extend_from_slice(key.origin.as_bytes());
-        bytes.push(kind as u8);
-        bytes.extend_from_slice(&key.seq.to_be_bytes());
-        bytes.extend_from_slice(&encoded);
-        let signature = identity.sign(&signed_message(network, &bytes));
-        bytes.extend_from_slice(&signature);
+        body.check(&key.origin, key.seq)?;
+        let bytes = Self::sign_unchecked(identity, network, key.seq, &body)?;
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(RecordError::TooLong);
         }
@@ -269,6 +317,33 @@ impl Record {
                 body,
             }),
         })
+    }
+
+    /// Signs whatever it is told, for simulation and tests: what comes out is refused by [`Record::parse`] where the
+    /// body breaks a rule, or is not of that sequence number.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::OutOfBounds`] if the body can't be encoded.
+    pub fn sign_unchecked(
+        identity: &Identity,
+        network: &NetworkId,
+        seq: u64,
+        body: &Body,
+    ) -> Result<Vec<u8>, RecordError> {
+        let encoded = match body {
+            Body::Router(router) => postcard::to_stdvec(router),
+            Body::Links(links) => postcard::to_stdvec(links),
+        };
+        let encoded = encoded.map_err(|_| RecordError::OutOfBounds)?;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + encoded.len() + SIGNATURE_BYTES);
+        bytes.extend_from_slice(identity.peer_id().as_bytes());
+        bytes.push(body.kind() as u8);
+        bytes.extend_from_slice(&seq.to_be_bytes());
+        bytes.extend_from_slice(&encoded);
+        let signature = identity.sign(&signed_message(network, &bytes));
+        bytes.extend_from_slice(&signature);
+        Ok(bytes)
     }
 
     /// Parses an encoded record. Fields that a later release appends to a body are ignored.
@@ -285,13 +360,7 @@ impl Record {
             RecordKind::Router => Body::Router(decode(encoded)?),
             RecordKind::Links => Body::Links(decode(encoded)?),
         };
-        let (is_within_bounds, boot_id) = match &body {
-            Body::Router(router) => (router.is_within_bounds(), router.boot_id),
-            Body::Links(links) => (links.is_within_bounds(), links.boot_id),
-        };
-        if !is_within_bounds || boot_id != key.seq >> SEQUENCE_BITS {
-            return Err(RecordError::OutOfBounds);
-        }
+        body.check(&key.origin, key.seq)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 bytes: bytes.into(),
@@ -336,6 +405,23 @@ impl Record {
             &signed_message(network, said),
             signature,
         )
+    }
+
+    /// Whether the X25519 key in it is the origin's own, as its binding says; true where there is none. One that is
+    /// like that of `known`, an earlier record of the origin, was looked at before.
+    pub(crate) fn verify_binding(&self, known: Option<&Self>, verifier: &dyn Verifier) -> bool {
+        let Some(router) = self.router() else {
+            return true;
+        };
+        let was_checked = known.and_then(Self::router).is_some_and(|known| {
+            known.noise_public == router.noise_public && known.noise_binding == router.noise_binding
+        });
+        was_checked
+            || verifier.verify(
+                &self.inner.key.origin,
+                &noise_binding_message(&router.noise_public),
+                &router.noise_binding,
+            )
     }
 
     /// The encoded record, to hand on.
@@ -424,9 +510,13 @@ pub enum RecordError {
     /// The body does not decode.
     #[error("record body does not decode")]
     Malformed,
-    /// The body decodes, but breaks a bound, or its boot id is not that of the sequence number.
+    /// The body decodes, but breaks a bound.
     #[error("record body breaks a bound")]
     OutOfBounds,
+    /// The body says what can't be true: a boot id that is not that of the sequence number or lies before the start,
+    /// an address that is none, the same entry twice, a link to itself, or one that costs nothing.
+    #[error("record contradicts itself")]
+    Contradictory,
 }
 
 /// Cuts a text to what a record may carry: printable, at most [`TEXT_BYTES_MAX`] bytes.
@@ -439,6 +529,16 @@ pub(crate) fn printable(text: &str) -> String {
         out.push(character);
     }
     out
+}
+
+/// Whether others can be told of an address. Private ones (RFC 1918) can: hosts of one site use
+/// them.
+pub(crate) fn is_advertisable(ip: IpAddr) -> bool {
+    let is_link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_link_local)
 }
 
 fn is_printable(text: &str) -> bool {

@@ -58,12 +58,20 @@ pub struct MeshStats {
     pub records_accepted: u64,
     /// Records that were there already, or older than what is there.
     pub records_known: u64,
-    /// Records that did not parse, but for those of an unknown kind.
+    /// Records that did not parse or broke a bound, but for those of an unknown kind.
     pub records_malformed: u64,
     /// Records of a kind that a later release may know.
     pub records_unknown_kind: u64,
     /// Records not signed by their origin for this network.
     pub records_bad_signature: u64,
+    /// Records that say what can't be true.
+    pub records_contradictory: u64,
+    /// Records whose origin signed another one under the same number.
+    pub records_equivocal: u64,
+    /// Records long out of date, from who must know that.
+    pub records_replayed: u64,
+    /// Records of origins that change theirs more often than routers do.
+    pub records_too_often: u64,
     /// Records refused since there are [`ORIGINS_MAX`](crate::ORIGINS_MAX) origins.
     pub records_full: u64,
     /// Origins forgotten since nobody reached them.
@@ -120,6 +128,10 @@ impl MeshStats {
             ("records_malformed", self.records_malformed),
             ("records_unknown_kind", self.records_unknown_kind),
             ("records_bad_signature", self.records_bad_signature),
+            ("records_contradictory", self.records_contradictory),
+            ("records_equivocal", self.records_equivocal),
+            ("records_replayed", self.records_replayed),
+            ("records_too_often", self.records_too_often),
             ("records_full", self.records_full),
             ("routed_ttl", self.routed_ttl),
             ("probes_unknown", self.probes_unknown),

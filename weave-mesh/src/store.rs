@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ring::digest::{Context, SHA256};
 use weave_crypto::PeerId;
 
+use crate::budget::Bucket;
 use crate::record::{Key, LinksBody, Record, RecordKind, RouterBody};
 use crate::wire::{BUCKETS, KEYS_MAX};
 
@@ -19,6 +20,11 @@ use crate::wire::{BUCKETS, KEYS_MAX};
 pub const ORIGINS_MAX: usize = 4096;
 /// How long an unreachable origin is kept.
 pub const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// Records of one origin taken in a second, and at once: an honest one has a new version of each of its two at most
+/// each 100 ms, and those of a second or two may come together.
+const RECORDS_PER_S: u32 = 20;
+const RECORDS_BURST: u32 = 2 * RECORDS_PER_S;
 
 /// Records by origin. Reading is for everybody, changing for the mesh alone.
 #[derive(Debug)]
@@ -31,11 +37,19 @@ pub struct Store {
     hashes: [OnceLock<[u8; 8]>; BUCKETS],
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Origin {
-    records: [Option<Record>; RecordKind::ALL.len()],
+    records: [Option<Held>; RecordKind::ALL.len()],
+    /// What is left of what it may say.
+    budget: Bucket,
     /// `None` while it is reachable.
     unreachable_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Held {
+    record: Record,
+    since: Instant,
 }
 
 /// What became of a record.
@@ -79,18 +93,48 @@ impl Store {
         let own = self.own;
         let entry = self.origins.entry(origin).or_insert_with(|| Origin {
             records: Default::default(),
+            budget: Bucket::full(now),
             unreachable_since: (origin != own).then_some(now),
         });
         let slot = &mut entry.records[record.kind() as usize];
         match slot {
-            Some(held) if held.seq() > record.seq() => Inserted::Older,
-            Some(held) if held.seq() == record.seq() => Inserted::Known,
+            Some(held) if held.record.seq() > record.seq() => Inserted::Older,
+            Some(held) if held.record.seq() == record.seq() => Inserted::Known,
             Some(_) | None => {
-                *slot = Some(record);
+                *slot = Some(Held { record, since: now });
+                entry.budget.take(now, RECORDS_PER_S);
                 self.hashes[bucket(&origin)] = OnceLock::new();
                 Inserted::Newer
             }
         }
+    }
+
+    /// Of two records under one number, both signed, keeps the one whose bytes are greater. Says whether that is this one.
+    pub(crate) fn replace_equal(&mut self, now: Instant, record: Record) -> bool {
+        let Some(entry) = self.origins.get_mut(&record.origin()) else {
+            return false;
+        };
+        entry.budget.take(now, RECORDS_PER_S);
+        let slot = &mut entry.records[record.kind() as usize];
+        let is_greater = slot.as_ref().is_some_and(|held| {
+            held.record.seq() == record.seq() && held.record.bytes() < record.bytes()
+        });
+        if is_greater {
+            *slot = Some(Held { record, since: now });
+        }
+        is_greater
+    }
+
+    /// Whether `origin` may say more now; one that is not known may.
+    pub(crate) fn has_budget(&self, now: Instant, origin: &PeerId) -> bool {
+        let entry = self.origins.get(origin);
+        entry.is_none_or(|entry| entry.budget.has(now, RECORDS_PER_S, RECORDS_BURST))
+    }
+
+    /// Since when the newest record of a kind is here.
+    pub(crate) fn held_since(&self, origin: &PeerId, kind: RecordKind) -> Option<Instant> {
+        let held = self.origins.get(origin)?.records[kind as usize].as_ref();
+        held.map(|held| held.since)
     }
 
     /// Takes the set of reachable origins (the own one always is) and returns those that became
@@ -159,7 +203,8 @@ impl Store {
 
     /// The newest record of a kind.
     pub fn record(&self, origin: &PeerId, kind: RecordKind) -> Option<&Record> {
-        self.origins.get(origin)?.records[kind as usize].as_ref()
+        let held = self.origins.get(origin)?.records[kind as usize].as_ref();
+        held.map(|held| &held.record)
     }
 
     /// Who `origin` is and where it listens.
@@ -175,7 +220,8 @@ impl Store {
     /// Highest boot id known of `origin`.
     pub fn boot_id(&self, origin: &PeerId) -> Option<u64> {
         let entry = self.origins.get(origin)?;
-        entry.records.iter().flatten().map(Record::boot_id).max()
+        let held = entry.records.iter().flatten();
+        held.map(|held| held.record.boot_id()).max()
     }
 
     /// Whether `origin` was in the set last given to
@@ -256,7 +302,8 @@ impl Store {
         self.origins
             .range(*first..=*last)
             .filter(|(_, entry)| entry.unreachable_since.is_none())
-            .flat_map(|(_, entry)| entry.records.iter().flatten().map(Record::key))
+            .flat_map(|(_, entry)| entry.records.iter().flatten())
+            .map(|held| held.record.key())
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 use serde::Serialize;
+use weave_core::Config;
 use weave_crypto::PeerId;
 use weave_io::host::{Cidr, CidrError};
 use weave_mesh::Target;
@@ -88,6 +89,11 @@ pub struct Options {
     /// Neighbours that it keeps connections with, 0 for any number
     #[arg(long, env = "WEAVE_CONN_LIMIT", hide_env = true, value_name = "N", default_value_t = 32, value_parser = conn_limit)]
     pub conn_limit: usize,
+
+    /// New keys for every tunnel in use after so many seconds, 1 to 120
+    // For tests of what a change of keys does to traffic; nobody else gains from another time.
+    #[arg(long, env = "WEAVE_REKEY_AFTER", hide = true, value_name = "SECONDS", default_value_t = Config::REKEY_AFTER.as_secs(), value_parser = clap::value_parser!(u64).range(1..=Config::REKEY_AFTER.as_secs()))]
+    pub rekey_after: u64,
 
     /// Only connect to the peers named
     #[arg(long, env = "WEAVE_NO_DISCOVERY", hide_env = true, value_parser = FalseyValueParser::new())]

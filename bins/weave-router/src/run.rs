@@ -220,6 +220,7 @@ fn start(
             frame_port: frame_port(options, kind),
             underlay_mtu_bytes: underlay.mtu_bytes,
             mtu_bytes,
+            rekey_after: Duration::from_secs(options.rekey_after),
         },
         identity: resources.identity,
         boot_id: resources.boot_id,

@@ -103,11 +103,8 @@ fn about(frame: FrameView<'_>) -> Option<(Question, IpAddr)> {
         }
         EthernetProtocol::Ipv6 => {
             let header: &[u8; 40] = packet.first_chunk()?;
-            let address = |at: usize| {
-                let bytes = header[at..].first_chunk::<16>();
-                Ipv6Addr::from(*bytes.expect("both addresses lie within 40 bytes"))
-            };
-            let (from, to) = (address(8), address(24));
+            let (from, to) = header[8..].split_first_chunk::<16>()?;
+            let (from, to) = (Ipv6Addr::from(*from), Ipv6Addr::from(*to.first_chunk()?));
             let is_host = |address: Ipv6Addr| {
                 !address.is_multicast() && !address.is_unspecified() && !address.is_loopback()
             };

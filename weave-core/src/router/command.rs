@@ -216,6 +216,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A neighbour sent records that were refused; told at most each 10 s.
+    RecordsRefused {
+        /// Whose they were, who sent them, and what was wrong.
+        sentence: String,
+    },
     /// An address led back to this router; it is left alone for 10 min.
     ConnectedToSelf {
         /// The address.
@@ -246,6 +251,7 @@ impl Event {
             | Self::SegmentParted { .. } => Level::Info,
             Self::BootIdRaised { .. }
             | Self::Refused { .. }
+            | Self::RecordsRefused { .. }
             | Self::MacDamped { .. }
             | Self::SegmentJoined { .. }
             | Self::LoopFrameReturned => Level::Warn,
@@ -323,6 +329,7 @@ impl fmt::Display for Event {
             Self::DirectDown { name, reason, .. } => {
                 write!(f, "no direct path to {name} was found: {reason}")
             }
+            Self::RecordsRefused { sentence } => f.write_str(sentence),
             Self::ConnectedToSelf { remote } => write!(f, "{remote} is this router itself"),
         }
     }

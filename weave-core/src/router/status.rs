@@ -468,6 +468,7 @@ impl Router {
             .chain(self.carrier_warnings())
             .chain(self.segment_warnings(now))
             .chain(self.damped_warning(now))
+            .chain(self.suspect_warnings(now))
             .chain(port_warning(traffic))
             .collect()
     }
@@ -478,6 +479,13 @@ impl Router {
             .links()
             .filter(|link| link.carrier() == Some(Carrier::Tcp))
             .filter_map(|link| self.why_this_carrier(&Link::peer(link)))
+    }
+
+    /// Who sent records that were refused: an operator can shut a member out, a router can't.
+    fn suspect_warnings(&self, now: Instant) -> impl Iterator<Item = String> {
+        self.mesh
+            .suspects(now)
+            .map(|suspect| suspect.sentence(|peer| self.peer_name(peer)))
     }
 
     fn damped_warning(&self, now: Instant) -> Option<String> {

@@ -652,6 +652,7 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
         frame_port: Some("memory".to_owned()),
         underlay_mtu_bytes: 1500,
         mtu_bytes: 1390,
+        rekey_after: Config::REKEY_AFTER,
     };
     let macs = Arc::new(MacTable::new(1024, now, 7));
     let local = identity.peer_id().short_id();

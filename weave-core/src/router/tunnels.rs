@@ -4,28 +4,31 @@
 //!   begin --message 1--> [initiating] --message 2 in--> current (seals at once) --confirmation-->
 //!   message 1 in --message 2--> next (opens only) --first packet of theirs opened--> current
 //!   current --replaced--> previous (opens for 30 s) --> gone
+//!   next --our own set-up is answered first--> previous
 //! ```
 //!
 //! Messages travel as control messages along the mesh; unanswered ones go again. Of two set-ups begun at once
 //! the smaller identity's wins. A peer's new boot ends all its tunnels at once.
 
+mod confirmation;
+mod tunnel;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::packet::{Kind, Note, PacketView, SEALED_HEADER_BYTES, seal_packet};
 use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
 use weave_crypto::{
     PeerId, Suite, TunnelError, TunnelInitiation, TunnelKeys, TunnelLocal, respond,
 };
 
-/// Keys are replaced after this time (design: 120 s or 2^32 packets).
-const REKEY_AFTER: Duration = Duration::from_secs(120);
+use self::confirmation::{confirmation, confirms};
+use self::tunnel::{Answered, Epoch, Pending, Tunnel, packets};
+use crate::Config;
+
 /// Keys are replaced after this many packets, far below the counter's 2^48.
 const REKEY_AFTER_PACKETS: u64 = 1 << 32;
-/// Replaced keys still open packets on their way for this long.
-const PREVIOUS_FOR: Duration = Duration::from_secs(30);
 /// An unanswered message goes again after these times; then the set-up is given up until traffic asks again.
 const RETRIES: [Duration; 4] = [
     Duration::from_millis(300),
@@ -36,7 +39,8 @@ const RETRIES: [Duration; 4] = [
 /// Different initiations of one router are answered at most this often: each costs some 300 µs, and a replayed one
 /// takes the place of keys that wait for their confirmation. An initiator that gave up begins anew after 3.3 s.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(200);
-/// Keys whose initiator never confirms them are forgotten after this time, longer than it tries.
+/// Keys that are not confirmed after this time, which is longer than their initiator tries, are not waited for any
+/// more. They open packets all the same: the initiator may have the answer, and only its confirmation have been lost.
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(10);
 /// The use of old keys is looked at this often.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
@@ -90,68 +94,20 @@ pub(crate) enum Refusal {
 pub(crate) struct Tunnels {
     local: TunnelLocal,
     rng: ChaCha20Rng,
+    /// Keys are replaced after this time.
+    rekey_after: Duration,
     peers: BTreeMap<PeerId, Tunnel>,
     /// Receiver indexes in use, and whose they are.
     indexes: BTreeMap<u32, PeerId>,
 }
 
-/// The keys shared with one router.
-#[derive(Debug, Default)]
-pub(crate) struct Tunnel {
-    boot_id: u64,
-    current: Option<Epoch>,
-    previous: Option<(Arc<TunnelKeys>, Instant)>,
-    next: Option<Epoch>,
-    pending: Option<Pending>,
-    /// The last initiation that was answered, and the answer: the same one again gets the same answer, or else
-    /// the keys that the initiator makes of the first would not be ours any more.
-    answered: Option<Answered>,
-}
-
-#[derive(Debug)]
-struct Answered {
-    at: Instant,
-    initiation: Vec<u8>,
-    answer: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Epoch {
-    keys: Arc<TunnelKeys>,
-    since: Instant,
-    /// We began it, so we re-key it.
-    initiator: bool,
-    /// When it is next looked at: old enough, and still in use?
-    check_at: Instant,
-    /// Packets both ways when its use was last looked at.
-    used: u64,
-}
-
-impl Epoch {
-    fn new(now: Instant, keys: Arc<TunnelKeys>, initiator: bool) -> Self {
-        Self {
-            keys,
-            since: now,
-            initiator,
-            check_at: now + REKEY_AFTER,
-            used: 0,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Pending {
-    initiation: TunnelInitiation,
-    message: Vec<u8>,
-    tries: usize,
-    again_at: Instant,
-}
-
 impl Tunnels {
-    pub(crate) fn new(local: TunnelLocal, rng: ChaCha20Rng) -> Self {
+    /// None yet; `rekey_after` is kept within the bounds that [`Config`](crate::Config) names.
+    pub(crate) fn new(local: TunnelLocal, rng: ChaCha20Rng, rekey_after: Duration) -> Self {
         Self {
             local,
             rng,
+            rekey_after: rekey_after.clamp(Config::REKEY_AFTER_MIN, Config::REKEY_AFTER),
             peers: BTreeMap::new(),
             indexes: BTreeMap::new(),
         }
@@ -266,7 +222,12 @@ impl Tunnels {
             freed.push(lost.initiation.local_index());
         }
         freed.extend(tunnel.next.take().map(|unused| unused.keys.local_index()));
-        tunnel.next = Some(Epoch::new(now, Arc::new(response.keys), false));
+        tunnel.is_overdue = false;
+        tunnel.next = Some(Epoch::new(
+            Arc::new(response.keys),
+            false,
+            now + UNCONFIRMED_FOR,
+        ));
         tunnel.answered = Some(Answered {
             at: now,
             initiation: message.to_vec(),
@@ -299,7 +260,11 @@ impl Tunnels {
             Ok(keys) => {
                 let keys = Arc::new(keys);
                 let confirmation = confirmation(&keys);
-                let gone = tunnel.replace(now, Epoch::new(now, keys, true));
+                // Those of a set-up of theirs, which were not used yet as far as we know. Were they confirmed later, they
+                // would replace newer ones here and not there.
+                let unused = tunnel.next.take().map(|next| next.keys);
+                let mut gone = tunnel.replace(now, Epoch::new(keys, true, now + self.rekey_after));
+                gone.extend(unused.and_then(|keys| tunnel.retire(now, keys)));
                 for index in gone {
                     self.indexes.remove(&index);
                 }
@@ -384,27 +349,27 @@ impl Tunnels {
                     tunnel.pending = None;
                 }
             }
-            if let Some(next) = tunnel
-                .next
-                .take_if(|next| next.since + UNCONFIRMED_FOR <= now)
+            if let Some(next) = &mut tunnel.next
+                && next.check_at <= now
             {
-                self.indexes.remove(&next.keys.local_index());
-                tunnel.answered = None;
-                outcome.changed = true;
+                tunnel.is_overdue = true;
+                next.check_at = now + CHECK_EVERY;
+                // Perhaps the initiator seals with these and will soon not open the current ones any more.
+                if tunnel.current.is_some() && tunnel.pending.is_none() {
+                    outcome.rekey.push(*peer);
+                }
             }
-            if let Some((keys, until)) = &tunnel.previous
-                && *until <= now
-            {
+            while let Some((keys, _)) = tunnel.previous.first().filter(|(_, until)| *until <= now) {
                 self.indexes.remove(&keys.local_index());
-                tunnel.previous = None;
+                tunnel.previous.remove(0);
                 outcome.changed = true;
             }
             if let Some(current) = &mut tunnel.current
                 && current.initiator
-                && (current.check_at <= now || current.keys.sent_packets() >= REKEY_AFTER_PACKETS)
+                && (current.check_at <= now || packets(&current.keys) >= REKEY_AFTER_PACKETS)
             {
                 current.check_at = now + CHECK_EVERY;
-                let used = current.keys.sent_packets() + current.keys.received_packets();
+                let used = packets(&current.keys);
                 if used != current.used && tunnel.pending.is_none() {
                     outcome.rekey.push(*peer);
                 }
@@ -420,16 +385,13 @@ impl Tunnels {
             .values()
             .flat_map(|tunnel| {
                 let again = tunnel.pending.as_ref().map(|pending| pending.again_at);
-                let gone = tunnel.previous.as_ref().map(|(_, until)| *until);
+                let gone = tunnel.previous.first().map(|(_, until)| *until);
                 let check = tunnel
                     .current
                     .as_ref()
                     .filter(|current| current.initiator)
                     .map(|current| current.check_at);
-                let unconfirmed = tunnel
-                    .next
-                    .as_ref()
-                    .map(|next| next.since + UNCONFIRMED_FOR);
+                let unconfirmed = tunnel.next.as_ref().map(|next| next.check_at);
                 [again, gone, check, unconfirmed]
             })
             .flatten()
@@ -447,31 +409,21 @@ impl Tunnels {
 
     /// Whether a set-up with this router is under way.
     pub(crate) fn is_pending(&self, peer: &PeerId) -> bool {
-        self.peers
-            .get(peer)
-            .is_some_and(|tunnel| tunnel.pending.is_some() || tunnel.next.is_some())
+        self.peers.get(peer).is_some_and(|tunnel| {
+            tunnel.pending.is_some() || tunnel.next.is_some() && !tunnel.is_overdue
+        })
     }
 
     /// All keys that open packets, with their routers.
     pub(crate) fn opening(&self) -> impl Iterator<Item = (PeerId, &Arc<TunnelKeys>)> {
-        self.peers.iter().flat_map(|(peer, tunnel)| {
-            let current = tunnel.current.as_ref().map(|epoch| &epoch.keys);
-            let previous = tunnel.previous.as_ref().map(|(keys, _)| keys);
-            let next = tunnel.next.as_ref().map(|epoch| &epoch.keys);
-            [current, previous, next]
-                .into_iter()
-                .flatten()
-                .map(move |keys| (*peer, keys))
-        })
+        self.peers
+            .iter()
+            .flat_map(|(peer, tunnel)| tunnel.opening().map(move |keys| (*peer, keys)))
     }
 
     /// The keys of a router that open what names this receiver index.
     pub(crate) fn opening_at(&self, peer: &PeerId, index: u32) -> Option<&Arc<TunnelKeys>> {
-        let tunnel = self.peers.get(peer)?;
-        let current = tunnel.current.as_ref().map(|epoch| &epoch.keys);
-        let previous = tunnel.previous.as_ref().map(|(keys, _)| keys);
-        let next = tunnel.next.as_ref().map(|epoch| &epoch.keys);
-        let mut all = [current, previous, next].into_iter().flatten();
+        let mut all = self.peers.get(peer)?.opening();
         all.find(|keys| keys.local_index() == index)
     }
 
@@ -505,18 +457,6 @@ impl Tunnels {
     }
 }
 
-impl Tunnel {
-    /// Makes `epoch` current; what it replaces opens for a while longer. Gives the indexes of keys gone.
-    fn replace(&mut self, now: Instant, epoch: Epoch) -> Vec<u32> {
-        let mut gone = Vec::new();
-        if let Some(replaced) = self.current.replace(epoch) {
-            gone.extend(self.previous.take().map(|(keys, _)| keys.local_index()));
-            self.previous = Some((replaced.keys, now + PREVIOUS_FOR));
-        }
-        gone
-    }
-}
-
 impl Outcome {
     fn refused(refusal: Refusal) -> Self {
         Self {
@@ -534,171 +474,5 @@ pub(crate) struct TimeoutOutcome {
     pub(crate) changed: bool,
 }
 
-/// A sealed note that says "confirm", made with new keys.
-fn confirmation(keys: &TunnelKeys) -> Option<Vec<u8>> {
-    let mut note = [0; Note::BYTES_MAX];
-    let len = Note::Confirm.emit(&mut note);
-    seal_packet(keys, Kind::Note, None, &note[..len]).ok()
-}
-
-/// Whether `packet` is a genuine note sealed with the other side of `keys`.
-fn confirms(keys: &TunnelKeys, packet: &[u8]) -> bool {
-    let Ok(view) = PacketView::new_checked(packet) else {
-        return false;
-    };
-    let header = view.sealed();
-    if view.envelope().is_some()
-        || header.kind != Kind::Note
-        || header.receiver != keys.local_index()
-    {
-        return false;
-    }
-    let (aad, body) = packet.split_at(SEALED_HEADER_BYTES);
-    let mut body = body.to_vec();
-    let genuine = keys
-        .open(header.counter, aad, &mut body)
-        .is_ok_and(|note| Note::parse(note) == Ok(Note::Confirm));
-    let mut fresh = false;
-    if genuine {
-        keys.accept(&[header.counter], |_, verdict| fresh = verdict.is_ok());
-    }
-    fresh
-}
-
 #[cfg(test)]
-mod tests {
-    use rand::SeedableRng as _;
-    use weave_crypto::{Identity, NetworkId};
-
-    use super::*;
-
-    #[test]
-    fn an_initiation_that_comes_again_gets_the_same_answer_and_both_ends_agree() {
-        let (now, mut a, mut b) = pair();
-        let first = message(a.tunnels.begin(now, b.remote));
-        let answer = message(b.tunnels.handle_initiation(now, a.remote, &first).reply);
-        let again = message(b.tunnels.handle_initiation(now, a.remote, &first).reply);
-        assert_eq!(again, answer);
-        let outcome = a.tunnels.handle_answer(now, b.remote.peer, &again);
-        let confirmation = message(outcome.reply);
-        let outcome = b
-            .tunnels
-            .handle_confirmation(now, a.remote.peer, &confirmation);
-        assert!(outcome.changed);
-        let sealing = b.tunnels.sealing(&a.remote.peer).unwrap();
-        let theirs = a.tunnels.sealing(&b.remote.peer).unwrap();
-        assert_eq!(sealing.remote_index(), theirs.local_index());
-        let outcome = b
-            .tunnels
-            .handle_confirmation(now, a.remote.peer, &confirmation);
-        assert!(!outcome.changed, "said once, it is settled");
-    }
-
-    #[test]
-    fn of_two_begun_at_once_that_of_the_smaller_identity_wins() {
-        let (now, mut a, mut b) = pair();
-        let from_a = message(a.tunnels.begin(now, b.remote));
-        let from_b = message(b.tunnels.begin(now, a.remote));
-        let (at_a, at_b) = (
-            a.tunnels.handle_initiation(now, b.remote, &from_b),
-            b.tunnels.handle_initiation(now, a.remote, &from_a),
-        );
-        let a_wins = a.remote.peer < b.remote.peer;
-        assert_eq!(at_a.refused == Some(Refusal::Lost), a_wins);
-        assert_eq!(at_b.refused == Some(Refusal::Lost), !a_wins);
-        assert_eq!(at_a.reply.is_none(), a_wins);
-    }
-
-    #[test]
-    fn keys_that_nobody_confirms_are_forgotten_and_a_set_up_can_begin() {
-        let (now, mut a, mut b) = pair();
-        let first = message(a.tunnels.begin(now, b.remote));
-        b.tunnels.handle_initiation(now, a.remote, &first);
-        assert!(b.tunnels.is_pending(&a.remote.peer));
-        let later = b.tunnels.next_timeout().unwrap();
-        assert!(b.tunnels.handle_timeout(later).changed);
-        assert!(!b.tunnels.is_pending(&a.remote.peer));
-        assert_eq!(b.tunnels.opening().count(), 0);
-        assert!(b.tunnels.indexes.is_empty());
-    }
-
-    #[test]
-    fn different_initiations_are_answered_only_so_often() {
-        let (now, mut a, mut b) = pair();
-        let (_, mut other, _) = pair();
-        let first = message(a.tunnels.begin(now, b.remote));
-        other.tunnels.rng = ChaCha20Rng::from_seed([99; 32]);
-        let second = message(other.tunnels.begin(now, b.remote));
-        assert!(
-            b.tunnels
-                .handle_initiation(now, a.remote, &first)
-                .reply
-                .is_some()
-        );
-        let outcome = b.tunnels.handle_initiation(now, a.remote, &second);
-        assert_eq!(outcome.refused, Some(Refusal::TooOften));
-        let later = now + ANSWER_INTERVAL;
-        assert!(
-            b.tunnels
-                .handle_initiation(later, a.remote, &second)
-                .reply
-                .is_some()
-        );
-    }
-
-    #[test]
-    fn an_unanswered_initiation_goes_again_three_times_and_is_given_up() {
-        let (now, mut a, b) = pair();
-        let first = a.tunnels.begin(now, b.remote);
-        assert!(a.tunnels.begin(now, b.remote).is_none(), "one at a time");
-        let mut at = now;
-        let mut sent = Vec::new();
-        while let Some(next) = a.tunnels.next_timeout() {
-            at = next;
-            sent.extend(a.tunnels.handle_timeout(at).again);
-        }
-        assert_eq!(sent.len(), RETRIES.len() - 1);
-        assert!(
-            sent.iter()
-                .all(|(_, message)| Some(message) == first.as_ref())
-        );
-        assert_eq!(at - now, RETRIES.iter().sum());
-        assert!(a.tunnels.begin(at, b.remote).is_some());
-    }
-
-    struct End {
-        tunnels: Tunnels,
-        remote: Remote,
-    }
-
-    fn pair() -> (Instant, End, End) {
-        #[allow(clippy::disallowed_methods, reason = "a test's base instant")]
-        let now = Instant::now();
-        let end = |seed: u8| {
-            let identity = Arc::new(Identity::from_seed([seed; 32]));
-            let remote = Remote {
-                peer: identity.peer_id(),
-                noise_public: identity.noise_public(),
-                boot_id: u64::from(seed),
-                aes: true,
-            };
-            let local = TunnelLocal {
-                identity,
-                network: NetworkId::from_name("test"),
-                boot_id: remote.boot_id,
-                aes: true,
-            };
-            let tunnels = Tunnels::new(local, ChaCha20Rng::from_seed([seed + 50; 32]));
-            End { tunnels, remote }
-        };
-        (now, end(1), end(2))
-    }
-
-    fn message(message: Option<TunnelMessage>) -> Vec<u8> {
-        match message.unwrap() {
-            TunnelMessage::Initiation(bytes)
-            | TunnelMessage::Answer(bytes)
-            | TunnelMessage::Confirmation(bytes) => bytes,
-        }
-    }
-}
+mod tests;

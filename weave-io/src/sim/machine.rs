@@ -42,6 +42,8 @@ pub(super) struct Machine {
     pub(super) targets: Vec<Target>,
     /// Neighbours at which it stops to dial the routers that it hears of; 0 is no limit.
     pub(super) conn_limit: usize,
+    /// The network's passwords as it has them, now and after each restart.
+    pub(super) passwords: Passwords,
     pub(super) process: Option<Process>,
     pub(super) is_powered: bool,
     /// Counts starts: what was meant for an earlier process is dropped.
@@ -58,6 +60,7 @@ impl Machine {
             peers: Vec::new(),
             targets: Vec::new(),
             conn_limit: 0,
+            passwords: Passwords::none(),
             process: None,
             is_powered: true,
             starts: 0,
@@ -89,7 +92,7 @@ impl Machine {
         let config = Config {
             mesh: MeshConfig {
                 network: NetworkId::from_name(network),
-                passwords: Passwords::none(),
+                passwords: self.passwords.clone(),
                 name: Some(self.name.clone()),
                 nickname: self.name.clone(),
                 listen_port: PORT,
@@ -105,6 +108,7 @@ impl Machine {
             frame_port: Some("memory".to_owned()),
             underlay_mtu_bytes: 1_500,
             mtu_bytes: Host::MTU_BYTES as u16,
+            rekey_after: Config::REKEY_AFTER,
         };
         let macs = Arc::new(MacTable::new(
             MACS_MAX,

@@ -1,5 +1,6 @@
 //! The world: routers, network and containers, and the loop that moves time from event to event.
 
+mod disturbed;
 mod events;
 mod moves;
 mod strangers;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use smoltcp::wire::EthernetAddress;
 use weave_core::{Command, Status};
+use weave_crypto::Passwords;
 use weave_mesh::{ConnId, Target};
 
 use super::check::{BlackHoles, Checker, FaultKind, Frames, Violation};
@@ -26,6 +28,7 @@ use super::trace::{Trace, TraceKind};
 use super::verifier::CachingVerifier;
 use super::{RouterId, base_instant};
 use crate::Input;
+use disturbed::Disturbed;
 use moves::Moves;
 use strangers::Strangers;
 
@@ -70,6 +73,7 @@ pub struct World {
     detours_until: Option<Duration>,
     /// Every way was equally long when that was last looked at.
     was_uniform: bool,
+    disturbed: Disturbed,
 }
 
 /// What happens later.
@@ -184,6 +188,7 @@ impl World {
             conn_limit: 0,
             detours_until: None,
             was_uniform: true,
+            disturbed: Disturbed::default(),
         }
     }
 
@@ -298,6 +303,15 @@ impl World {
         let target = Target::from(self.address(b));
         self.machines[a.0].targets.push(target.clone());
         self.control(a, Some(Input::Command(Command::Connect(target))));
+    }
+
+    /// Gives a router the network's passwords, now and after each restart; it has none at first.
+    pub fn set_passwords(&mut self, router: RouterId, passwords: Passwords) {
+        self.machines[router.0].passwords = passwords.clone();
+        self.control(
+            router,
+            Some(Input::Command(Command::SetPasswords(passwords))),
+        );
     }
 
     /// Gives a router a command of its user.

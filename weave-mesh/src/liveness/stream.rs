@@ -12,31 +12,27 @@
 //! Resting, it sends nothing: the probes that were missed over UDP are repeated down the stream, so that there is
 //! an answer at hand when it is to take over.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt};
 
-use super::{ACTIVE_INTERVAL, FLAP, HOLD_MAX, HOLD_MIN, IDLE_INTERVAL, LATE, MISSES_MAX};
+use super::sent::SentProbes;
+use super::{ACTIVE_INTERVAL, IDLE_INTERVAL, LATE, MISSES_MAX, PATIENCE_MAX, hold_down};
 use crate::probe::{Probe, ProbeKind};
 
 /// Least patience with a probe on the stream: one segment may be lost and sent again, which takes TCP 200 ms and a
 /// round trip (Linux's least retransmission time-out).
 const PATIENCE_MIN: Duration = Duration::from_millis(400);
-/// Most patience, as for UDP.
-const PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// Repeated probes that count when the stream is to take over: the last, and the last but one, of those that had
 /// an interval's time to be answered.
 const EVIDENCE: usize = 2;
 /// Answers to older ones prove nothing: two of the longest intervals, and what a timer is late.
 const EVIDENCE_AGE_MAX: Duration = Duration::from_millis(2_200);
-/// Probes remembered.
-const SENT_MAX: usize = 16;
 
 /// State of the TCP carrier of one link.
 #[derive(Debug, Default)]
 pub(crate) struct StreamLiveness {
-    sent: VecDeque<Sent>,
+    sent: SentProbes,
     sequence: u32,
     /// When the next probe is due; none while it rests.
     next_at: Option<Instant>,
@@ -48,19 +44,10 @@ pub(crate) struct StreamLiveness {
     rtt: Option<Duration>,
 }
 
-#[derive(Debug)]
-struct Sent {
-    sequence: u32,
-    token: u64,
-    at: Instant,
-    is_answered: bool,
-    is_judged: bool,
-}
-
 impl StreamLiveness {
     /// A probe that was missed over UDP goes down the stream.
     pub(crate) fn handle_repeated(&mut self, now: Instant, probe: &Probe) {
-        self.remember(now, probe);
+        self.sent.push(now, probe);
     }
 
     /// UDP does not pass: the stream carries frames from now on, if it answers.
@@ -79,7 +66,11 @@ impl StreamLiveness {
         if is_answered {
             self.set_up(now);
         }
-        let is_asked = self.sent.back().is_some_and(|sent| sent.at == now);
+        let is_asked = self
+            .sent
+            .iter()
+            .next_back()
+            .is_some_and(|sent| sent.at == now);
         self.next_at = Some(if is_asked { now + ACTIVE_INTERVAL } else { now });
     }
 
@@ -100,20 +91,15 @@ impl StreamLiveness {
 
     /// The neighbour's answer.
     pub(crate) fn handle_answer(&mut self, now: Instant, probe: &Probe) {
-        let asked = |sent: &&mut Sent| (sent.sequence, sent.token) == (probe.sequence, probe.token);
-        let Some(sent) = self.sent.iter_mut().find(asked) else {
+        let Some(answer) = self.sent.answer(now, probe) else {
             return;
         };
-        if std::mem::replace(&mut sent.is_answered, true) {
-            return;
-        }
-        let was_judged = sent.is_judged;
-        let sample = now.saturating_duration_since(sent.at);
+        let sample = answer.rtt;
         // RFC 6298 section 2: a gain of 1/8.
         self.rtt = Some(self.rtt.map_or(sample, |rtt| rtt * 7 / 8 + sample / 8));
         self.missed_in_row = 0;
         let is_held = self.hold_until.is_some_and(|until| now < until);
-        if self.next_at.is_some() && !was_judged && !self.is_up && !is_held {
+        if self.next_at.is_some() && answer.is_in_time && !self.is_up && !is_held {
             self.set_up(now);
         }
     }
@@ -148,7 +134,7 @@ impl StreamLiveness {
             token: random.next_u64(),
             seen: None,
         };
-        self.remember(now, &probe);
+        self.sent.push(now, &probe);
         let interval = if self.is_up && is_active {
             ACTIVE_INTERVAL
         } else {
@@ -186,13 +172,7 @@ impl StreamLiveness {
         let patience = self.rtt.map_or(PATIENCE_MIN, |rtt| {
             (rtt * 2).clamp(PATIENCE_MIN, PATIENCE_MAX)
         });
-        for sent in &mut self.sent {
-            let is_due = now.saturating_duration_since(sent.at) >= patience;
-            if !sent.is_answered && !sent.is_judged && is_due {
-                sent.is_judged = true;
-                self.missed_in_row += 1;
-            }
-        }
+        self.missed_in_row += self.sent.judge(now, patience).len() as u32;
         if self.is_up && self.missed_in_row >= MISSES_MAX {
             self.take_down(now);
         }
@@ -200,28 +180,11 @@ impl StreamLiveness {
 
     fn take_down(&mut self, now: Instant) {
         self.is_up = false;
-        let has_flapped = self
+        let stood_for = self
             .up_since
-            .is_some_and(|since| now.saturating_duration_since(since) < FLAP);
-        self.hold = if has_flapped {
-            (self.hold * 2).clamp(HOLD_MIN, HOLD_MAX)
-        } else {
-            Duration::ZERO
-        };
+            .map_or(Duration::MAX, |since| now.saturating_duration_since(since));
+        self.hold = hold_down(self.hold, stood_for);
         self.hold_until = Some(now + self.hold);
-    }
-
-    fn remember(&mut self, now: Instant, probe: &Probe) {
-        if self.sent.len() == SENT_MAX {
-            self.sent.pop_front();
-        }
-        self.sent.push_back(Sent {
-            sequence: probe.sequence,
-            token: probe.token,
-            at: now,
-            is_answered: false,
-            is_judged: false,
-        });
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use ring::digest::{SHA256, digest};
 use weave_crypto::PeerId;
 
-use super::{Action, Event, Mesh, STAGE_TIMEOUT, canonical, has_stream};
+use super::addresses::canonical;
+use super::{Action, Event, Mesh, STAGE_TIMEOUT, has_stream};
 use crate::conn::{Conn, ConnId, Stage};
 use crate::dial::{DialStep, Purpose};
 use crate::error::{DownReason, FailReason};

@@ -24,7 +24,9 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use weave_crypto::PeerId;
 
-use super::{Action, Event, Mesh, canonical, path_mtu_probe};
+use super::addresses::canonical;
+use super::probing::path_mtu_probe;
+use super::{Action, Event, Mesh};
 use crate::liveness::{Liveness, Transmit};
 use crate::pmtu::PathMtu;
 use crate::probe::{Probe, ProbeKind};

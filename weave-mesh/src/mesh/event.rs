@@ -9,6 +9,7 @@ use weave_crypto::PeerId;
 use super::DirectEnd;
 use crate::conn::ConnId;
 use crate::error::{Admission, DownReason, FailReason};
+use crate::suspect::Suspect;
 use crate::target::Target;
 use crate::wire::Routed;
 
@@ -151,6 +152,12 @@ pub enum Event {
         peer: Option<PeerId>,
         /// Why.
         reason: Admission,
+    },
+    /// A neighbour sent records that were refused: at most once in
+    /// [`REPORT_INTERVAL`](crate::REPORT_INTERVAL), whoever it is; [`Mesh::suspects`](super::Mesh::suspects) has all.
+    RecordsRefused {
+        /// Whose they were, who sent them, and what was wrong.
+        suspect: Suspect,
     },
     /// An address led back to this router; it is left alone for 10 min.
     ConnectedToSelf {

@@ -1,20 +1,17 @@
-//! Records: publishing our own, taking in those of others, comparing stores.
+//! Records: publishing our own, handing on those of others, comparing stores.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use weave_crypto::PeerId;
 
-use super::{DirectEnd, Event, Mesh};
-use crate::conn::ConnId;
-use crate::error::DownReason;
+use super::Mesh;
 use crate::link::Link;
 use crate::record::{
-    ADDRESSES_MAX, Address, BOOT_ID_MAX, Body, Key, LINKS_MAX, LinkEntry, LinksBody, Record,
-    RecordError, RecordKind, RouterBody, SEQUENCE_BITS, printable,
+    ADDRESSES_MAX, Address, Body, Key, LINKS_MAX, LinkEntry, LinksBody, Record, RecordKind,
+    RouterBody, SEQUENCE_BITS, printable,
 };
-use crate::store::Inserted;
-use crate::wire::{BUCKETS, Control, Goodbye, KEYS_MAX, RecordBytes};
+use crate::wire::{BUCKETS, Control, KEYS_MAX};
 
 /// Between two versions of one record: a flapping link costs ten records a second at most.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
@@ -28,7 +25,7 @@ const DIGEST_INTERVAL: Duration = Duration::from_secs(30);
 /// arrived by then.
 pub(super) const DIGEST_SOON: Duration = Duration::from_millis(500);
 /// After records were left to others to tell, stores are compared this much later.
-const DIGEST_AFTER_LEFT: Duration = Duration::from_secs(2);
+pub(super) const DIGEST_AFTER_LEFT: Duration = Duration::from_secs(2);
 /// Stores that change all the time always differ, and listing all they hold costs much: a comparison waits until
 /// nothing new came for so long,
 const DIGEST_QUIET: Duration = Duration::from_millis(500);
@@ -160,6 +157,7 @@ impl Mesh {
                 socket: (*ip, self.config.listen_port).into(),
                 observed: false,
             })
+            .filter(Address::is_plausible)
             .collect();
         let mut seen: Vec<_> = self
             .links
@@ -172,12 +170,14 @@ impl Mesh {
         let mut observed = 0;
         for (socket, _) in seen {
             let is_listed = addresses.iter().any(|known| known.socket == socket);
-            if !is_listed && observed < OBSERVED_MAX {
+            let address = Address {
+                socket,
+                observed: true,
+            };
+            // What neighbours say is no more to be believed than their records.
+            if !is_listed && address.is_plausible() && observed < OBSERVED_MAX {
                 observed += 1;
-                addresses.push(Address {
-                    socket,
-                    observed: true,
-                });
+                addresses.push(address);
             }
         }
         RouterBody {
@@ -240,7 +240,7 @@ impl Mesh {
     /// to neighbours of the origin are left to [`TELLERS`] of these, which all reckon from the same records: else
     /// each router would be told by most of its neighbours. Where a link just ended, the next links record of one of
     /// its ends no longer lists it; what else was lost with it is found by the comparison a little later.
-    fn hand_on(&mut self, now: Instant, via: &PeerId, key: Key) {
+    pub(super) fn hand_on(&mut self, now: Instant, via: &PeerId, key: Key) {
         let of_origin = self.store.links(&key.origin);
         let mut is_left = false;
         let mut offered = Vec::new();
@@ -272,99 +272,6 @@ impl Mesh {
         if is_left {
             self.compare_soon(now + DIGEST_AFTER_LEFT);
         }
-    }
-
-    /// Records from a neighbour's stream.
-    pub(super) fn take_records(&mut self, now: Instant, via: PeerId, records: &[RecordBytes]) {
-        for bytes in records {
-            self.take_record(now, via, bytes);
-        }
-    }
-
-    fn take_record(&mut self, now: Instant, via: PeerId, bytes: &RecordBytes) {
-        let key = match Record::peek(&bytes.0) {
-            Ok(key) => key,
-            Err(error) => return self.refuse_record(error),
-        };
-        let held = self.store.record(&key.origin, key.kind).map(Record::seq);
-        if held.is_some_and(|seq| seq >= key.seq) {
-            self.stats.records_known += 1;
-            if let Some(link) = self.links.get_mut(&via) {
-                if held > Some(key.seq) {
-                    link.flooding.offer(key.origin, key.kind);
-                } else {
-                    link.flooding.has(key, &self.store);
-                }
-            }
-            return;
-        }
-        let record = match Record::parse(&bytes.0) {
-            Ok(record) => record,
-            Err(error) => return self.refuse_record(error),
-        };
-        if !record.verify(&self.config.network, &*self.verifier) {
-            self.stats.records_bad_signature += 1;
-            return;
-        }
-        if key.origin == self.own {
-            // Ahead of everything this process said, and signed by our key: another start of ours.
-            self.raise_boot_id(now, record.boot_id());
-            return;
-        }
-        let boot_id = record.boot_id();
-        match self.store.insert(now, record) {
-            Inserted::Newer => {
-                self.stats.records_accepted += 1;
-                self.changed.insert(key.origin);
-                self.put_comparison_off(now);
-                if key.kind == RecordKind::Router {
-                    self.is_dialling_stale = true;
-                }
-                self.hand_on(now, &via, key);
-                let link = self.links.get(&key.origin);
-                if link.is_some_and(|link| link.boot_id < boot_id) {
-                    // It restarted, and others noticed first: that link leads to nobody.
-                    self.take_down(now, key.origin, DownReason::Replaced, None);
-                }
-            }
-            Inserted::Known | Inserted::Older => self.stats.records_known += 1,
-            Inserted::Full => self.stats.records_full += 1,
-        }
-    }
-
-    fn refuse_record(&mut self, error: RecordError) {
-        let count = match error {
-            RecordError::UnknownKind(_) => &mut self.stats.records_unknown_kind,
-            RecordError::Truncated
-            | RecordError::TooLong
-            | RecordError::Malformed
-            | RecordError::OutOfBounds => &mut self.stats.records_malformed,
-        };
-        *count += 1;
-    }
-
-    /// Takes a boot id above `met`, and sets every link up anew.
-    pub(super) fn raise_boot_id(&mut self, now: Instant, met: u64) {
-        if met >= BOOT_ID_MAX {
-            // Nothing is above it. Only our own key can have signed that.
-            return;
-        }
-        self.boot_id = met + 1;
-        self.store.remove(&self.own);
-        self.router_publisher = Publisher::new();
-        self.links_publisher = Publisher::new();
-        self.end_directs(DirectEnd::NoTunnel);
-        let peers: Vec<PeerId> = self.links.keys().copied().collect();
-        for peer in peers {
-            self.take_down(now, peer, DownReason::Renewed, Some(Goodbye::Renewed));
-        }
-        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
-        for conn in conns {
-            self.close(conn, Some(Goodbye::Renewed));
-        }
-        self.events.push_back(Event::BootIdRaised {
-            boot_id: self.boot_id,
-        });
     }
 
     /// A stream became a link's: tell the neighbour of ourselves at once, and compare the rest.
@@ -399,7 +306,7 @@ impl Mesh {
     }
 
     /// Something new came in: stores settle a moment later.
-    fn put_comparison_off(&mut self, now: Instant) {
+    pub(super) fn put_comparison_off(&mut self, now: Instant) {
         if let (Some(at), Some(by)) = (self.compare_at, self.compare_by) {
             self.compare_at = Some(at.max(now + DIGEST_QUIET).min(by));
         }

@@ -4,14 +4,42 @@ use std::time::Instant;
 
 use weave_crypto::PeerId;
 
-use super::{Action, Event, FRAME_TIMEOUT, Mesh};
+use super::{Action, Event, FRAME_TIMEOUT, Mesh, ROUTED_QUEUE_BYTES_MAX};
 use crate::conn::{Conn, ConnId, Stage};
-use crate::error::{DownReason, FailReason};
+use crate::error::{DownReason, FailReason, SendError};
 use crate::link::Link;
 use crate::probe::{Probe, ProbeKind};
-use crate::wire::{self, Control, Goodbye};
+use crate::wire::{self, Control, Goodbye, ROUTED_BODY_BYTES_MAX, Routed};
 
 impl Mesh {
+    /// Sends a message on its way by the neighbour `via`, which the routes chose.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing is sent then.
+    pub fn send(&mut self, now: Instant, via: PeerId, message: Routed) -> Result<(), SendError> {
+        self.now = now;
+        if message.ttl == 0 {
+            return Err(SendError::Ttl);
+        }
+        let length = message.body.len();
+        if length > ROUTED_BODY_BYTES_MAX {
+            return Err(SendError::TooLong);
+        }
+        let link = self.links.get_mut(&via).ok_or(SendError::NoStream)?;
+        let conn = link.conn.ok_or(SendError::NoStream)?;
+        if link.routed_bytes + length > ROUTED_QUEUE_BYTES_MAX {
+            return Err(SendError::Full);
+        }
+        if link.routed_bytes == 0 {
+            self.routed_links.push(via);
+        }
+        link.routed_bytes += length;
+        self.say(conn, &Control::Routed(message));
+        self.settle(now);
+        Ok(())
+    }
+
     /// Deals with all whole messages that a stream holds.
     pub(super) fn take_messages(&mut self, now: Instant, id: ConnId) {
         loop {
@@ -78,7 +106,7 @@ impl Mesh {
                 }
                 Control::Adopt if peer < self.own => self.adopt(now, id),
                 // The neighbour knows a later boot id of ours than the one we came with.
-                Control::Records(records) => self.take_records(now, peer, &records),
+                Control::Records(records) => return self.take_records(now, peer, &records),
                 Control::Goodbye(reason) => self.take_goodbye(now, id, peer, reason),
                 Control::Adopt
                 | Control::Acknowledge(_)
@@ -102,9 +130,10 @@ impl Mesh {
             }
             Control::Adopt => return false,
             Control::Records(records) => {
-                self.take_records(now, peer, &records);
+                let has_patience = self.take_records(now, peer, &records);
                 let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
                 self.say(id, &Control::Acknowledge(count));
+                return has_patience;
             }
             Control::Acknowledge(count) => {
                 if let Some(link) = self.links.get_mut(&peer) {

@@ -8,6 +8,7 @@ mod direct;
 mod duplicates;
 mod gossip;
 mod over_tcp;
+mod records;
 mod strangers;
 mod world;
 

@@ -111,12 +111,89 @@ fn bodies_out_of_bounds_are_refused() {
         let record = Record::sign(&identity(1), &network(), 1, Body::Router(body));
         assert_eq!(record, Err(RecordError::OutOfBounds));
     }
-    let mut unsorted = links(2);
-    unsorted.links.reverse();
-    let record = Record::sign(&identity(1), &network(), 1, Body::Links(unsorted));
-    assert_eq!(record, Err(RecordError::OutOfBounds));
     let late = Record::sign(&identity(1), &network(), 1 << 24, Body::Router(router()));
     assert_eq!(late, Err(RecordError::OutOfBounds));
+}
+
+#[test]
+fn bodies_that_cannot_be_true_are_refused_by_who_signs_and_by_who_parses() {
+    let with_address = |socket: &str| {
+        let mut body = router();
+        body.addresses[0].socket = socket.parse().unwrap();
+        Body::Router(body)
+    };
+    let with_entry = |change: &dyn Fn(&mut LinkEntry)| {
+        let mut body = links(2);
+        change(&mut body.links[0]);
+        Body::Links(body)
+    };
+    let mut unsorted = links(2);
+    unsorted.links.reverse();
+    let mut doubled = links(2);
+    doubled.links[1] = doubled.links[0];
+    let own = identity(1).peer_id();
+    let to_itself = LinksBody {
+        boot_id: BOOT_ID_MAX,
+        links: vec![LinkEntry {
+            neighbour: own,
+            ..links(1).links[0]
+        }],
+    };
+    let bodies = [
+        Body::Links(unsorted),
+        Body::Links(doubled),
+        Body::Links(to_itself),
+        with_entry(&|entry| entry.cost = 0),
+        with_entry(&|entry| entry.path_mtu_bytes = 1_199),
+        with_entry(&|entry| entry.path_mtu_bytes = 0),
+        Body::Router(RouterBody {
+            start_boot_id: router().boot_id + 1,
+            ..router()
+        }),
+        Body::Router(RouterBody {
+            addresses: vec![router().addresses[0]; 2],
+            ..router()
+        }),
+        with_address("127.0.0.1:6783"),
+        with_address("0.0.0.0:6783"),
+        with_address("169.254.1.1:6783"),
+        with_address("224.0.0.1:6783"),
+        with_address("192.0.2.1:0"),
+        with_address("[fe80::1]:6783"),
+        with_address("[::1]:6783"),
+        with_address("[::ffff:192.0.2.9]:6783"),
+    ];
+    for body in bodies {
+        let seq = body.boot_id() << SEQUENCE_BITS | 1;
+        let bytes = Record::sign_unchecked(&identity(1), &network(), seq, &body).unwrap();
+        assert_eq!(
+            Record::parse(&bytes),
+            Err(RecordError::Contradictory),
+            "{body:?}"
+        );
+        let signed = Record::sign(&identity(1), &network(), 1, body);
+        assert_eq!(signed, Err(RecordError::Contradictory));
+    }
+    // A boot id that is not that of the sequence number.
+    let body = Body::Router(router());
+    let seq = (router().boot_id + 1) << SEQUENCE_BITS | 1;
+    let bytes = Record::sign_unchecked(&identity(1), &network(), seq, &body).unwrap();
+    assert_eq!(Record::parse(&bytes), Err(RecordError::Contradictory));
+}
+
+#[test]
+fn a_binding_of_another_key_is_seen_through() {
+    let body = |identity: &Identity| RouterBody {
+        noise_public: identity.noise_public(),
+        noise_binding: identity.noise_binding(),
+        ..router()
+    };
+    let sign = |body| Record::sign(&identity(1), &network(), 1, Body::Router(body)).unwrap();
+    let (good, stolen) = (sign(body(&identity(1))), sign(body(&identity(2))));
+    assert!(good.verify_binding(None, &DirectVerifier));
+    assert!(stolen.verify(&network(), &DirectVerifier), "well signed");
+    assert!(!stolen.verify_binding(None, &DirectVerifier));
+    assert!(!stolen.verify_binding(Some(&good), &DirectVerifier));
 }
 
 #[test]

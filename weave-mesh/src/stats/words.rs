@@ -81,7 +81,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "connections closed: what came did not open, or did not become whole in time",
     ),
     ("malformed_messages", "control messages that did not decode"),
-    ("records_malformed", "records that did not decode"),
+    (
+        "records_malformed",
+        "records that did not decode, or were too long",
+    ),
     (
         "records_unknown_kind",
         "records of a kind that only a later release knows",
@@ -89,6 +92,22 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "records_bad_signature",
         "records not signed by their origin for this network",
+    ),
+    (
+        "records_contradictory",
+        "records that say what can't be true: a link to oneself, an address that is none, a key of another",
+    ),
+    (
+        "records_equivocal",
+        "records whose origin signed another one under the same number",
+    ),
+    (
+        "records_replayed",
+        "records long out of date, from a neighbour that must know that",
+    ),
+    (
+        "records_too_often",
+        "records of routers that change theirs more often than 20 times a second",
     ),
     (
         "records_full",

@@ -11,6 +11,7 @@ pub(crate) mod capture;
 pub(crate) mod container;
 pub(crate) mod control;
 pub(crate) mod host;
+pub(crate) mod memory;
 pub(crate) mod nat;
 pub(crate) mod ping;
 pub(crate) mod process;

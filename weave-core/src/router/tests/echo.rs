@@ -1,7 +1,7 @@
 //! Pings from router to router.
 
 use super::*;
-use crate::{FindError, Note, Ping, PingError};
+use crate::{FindError, Note, Notice, Ping, PingError};
 
 #[test]
 fn a_ping_over_a_relay_tells_how_long_each_hop_takes() {

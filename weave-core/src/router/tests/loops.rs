@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::loop_frame::LoopFrame;
+use crate::{Notice, PortChange};
 
 #[test]
 fn a_loop_is_noticed_named_by_both_and_cut_where_the_larger_identity_is() {

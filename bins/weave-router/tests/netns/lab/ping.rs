@@ -140,6 +140,8 @@ impl Shared {
             if left.is_zero() {
                 return;
             }
+            // Less than a microsecond becomes none, and none is no time-out at all (setsockopt, SO_RCVTIMEO).
+            let left = left.max(Duration::from_micros(1));
             socket.set_read_timeout(Some(left)).unwrap();
             match (&mut &*socket).read(&mut bytes) {
                 Ok(length) => {
