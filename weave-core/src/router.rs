@@ -270,6 +270,12 @@ impl Router {
         self.drain_mesh(now);
     }
 
+    /// Says records to a neighbour unchecked, as a hostile member does: for simulation alone.
+    pub fn say_unchecked(&mut self, now: Instant, to: PeerId, records: Vec<Vec<u8>>) {
+        self.mesh.say_unchecked(now, to, records);
+        self.drain_mesh(now);
+    }
+
     /// The MTU of the device that leads to the peers changed, in bytes of IP.
     pub fn handle_underlay_mtu(&mut self, now: Instant, underlay_mtu_bytes: u16) {
         self.mesh.handle_underlay_mtu(now, underlay_mtu_bytes);

@@ -62,6 +62,10 @@ pub struct MeshStats {
     pub records_malformed: u64,
     /// Records of a kind that a later release may know.
     pub records_unknown_kind: u64,
+    /// Keys of records of such a kind, in lists and wants; they are passed over.
+    pub keys_unknown_kind: u64,
+    /// Goodbyes for a reason that a later release may know; the stream is gone, and no more is concluded.
+    pub goodbyes_unknown: u64,
     /// Records not signed by their origin for this network.
     pub records_bad_signature: u64,
     /// Records that say what can't be true.
@@ -127,6 +131,8 @@ impl MeshStats {
             ("malformed_messages", self.malformed_messages),
             ("records_malformed", self.records_malformed),
             ("records_unknown_kind", self.records_unknown_kind),
+            ("keys_unknown_kind", self.keys_unknown_kind),
+            ("goodbyes_unknown", self.goodbyes_unknown),
             ("records_bad_signature", self.records_bad_signature),
             ("records_contradictory", self.records_contradictory),
             ("records_equivocal", self.records_equivocal),

@@ -1,7 +1,10 @@
 //! The daemon's command line as a user meets it, without any right: what it refuses, and how it says so.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
+
+#[path = "support/program.rs"]
+mod program;
 
 #[test]
 fn help_and_version_go_to_stdout() {
@@ -122,13 +125,7 @@ fn a_state_folder_that_cannot_be_is_named() {
 }
 
 fn router(flags: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weave-router"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("WEAVE_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    program::command(env!("CARGO_BIN_EXE_weave-router"))
         .args(flags)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())

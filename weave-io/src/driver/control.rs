@@ -11,6 +11,8 @@ use weave_core::{
 use weave_mesh::{CloseReason, ConnId, Subnet, Target};
 
 use super::{Inbox, NoticeQueue, Published, Shared, SharedStats, StreamQueue};
+#[cfg(feature = "sim")]
+use weave_core::PeerId;
 
 /// Runs a [`Router`]: feeds it inputs and the workers' notices, publishes its snapshots, sends its packets, and
 /// hands on the rest of what it wants.
@@ -139,6 +141,28 @@ impl<P: PacketIo> ControlLoop<P> {
         self.flush();
         turn.deadline = self.router.poll_timeout();
         turn
+    }
+
+    /// Has a simulated hostile member say records to a neighbour, unchecked, and takes a turn.
+    #[cfg(feature = "sim")]
+    pub(crate) fn say_unchecked(
+        &mut self,
+        now: Instant,
+        to: PeerId,
+        records: Vec<Vec<u8>>,
+    ) -> Turn {
+        self.router.say_unchecked(now, to, records);
+        let mut said = Turn {
+            actions: Vec::new(),
+            events: Vec::new(),
+            deadline: None,
+        };
+        self.drain(&mut said);
+        let mut turn = self.turn(now, None);
+        said.actions.append(&mut turn.actions);
+        said.events.append(&mut turn.events);
+        said.deadline = turn.deadline;
+        said
     }
 
     /// What the router says of itself.

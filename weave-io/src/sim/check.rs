@@ -35,6 +35,8 @@ pub enum Checker {
     Spin,
     /// Honest routers never find each other's packets or messages forged or malformed.
     Honest,
+    /// Every router holds of every other what that one said, and all of them the same.
+    Records,
     /// After a quiet time every router's view of the mesh is the network's.
     View,
     /// TCP between containers gets through.
@@ -53,6 +55,7 @@ impl fmt::Display for Checker {
             Self::Bounds => "bounds",
             Self::Spin => "spin",
             Self::Honest => "honest",
+            Self::Records => "records",
             Self::View => "view",
             Self::Transfer => "transfer",
         };

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::RouterId;
+use super::member::Mischief;
 
 /// Conditions of one direction between two machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +132,8 @@ pub enum Fault {
     /// `strangers A COUNT`: so many strangers connect to A by TCP within a second, talk rubbish or nothing, and stall,
     /// go on byte by byte, or close.
     Strangers(RouterId, u16),
+    /// `misbehave A MISCHIEF`: A is a hostile member from now on; see [`Mischief`] for the words.
+    Misbehave(RouterId, Mischief),
 }
 
 impl Fault {
@@ -144,7 +147,8 @@ impl Fault {
             | Self::Restart(router)
             | Self::NatRebind(router)
             | Self::Hostile(router, _)
-            | Self::Strangers(router, _) => Some(*router),
+            | Self::Strangers(router, _)
+            | Self::Misbehave(router, _) => Some(*router),
             Self::Cut(a, b)
             | Self::CutOneWay(a, b)
             | Self::BlockUdp(a, b)
@@ -189,6 +193,7 @@ impl fmt::Display for Fault {
             Self::FlipStream(a, b) => write!(f, "flip-stream {a} {b}"),
             Self::Hostile(router, count) => write!(f, "hostile {router} {count}"),
             Self::Strangers(router, count) => write!(f, "strangers {router} {count}"),
+            Self::Misbehave(router, mischief) => write!(f, "misbehave {router} {mischief}"),
             Self::Move(from, to) => write!(f, "move {from} {to}"),
             Self::MoveSilently(from, to) => write!(f, "move-silently {from} {to}"),
             Self::Mtu(a, b, bytes) => write!(f, "mtu {a} {b} {bytes}"),
@@ -230,6 +235,17 @@ impl FromStr for Fault {
                 (Ok(group), None) => Ok(Self::Partition(group)),
                 _ => Err(error("routers are numbers with commas between them")),
             };
+        }
+        if name == "misbehave" {
+            let (Some(Ok(router)), Some(mischief), None) =
+                (words.next().map(str::parse), words.next(), words.next())
+            else {
+                return Err(error("a router and a mischief are wanted"));
+            };
+            return Ok(Self::Misbehave(
+                RouterId(router),
+                mischief.parse().map_err(error)?,
+            ));
         }
         let numbers: Vec<u64> = words
             .map(str::parse)
@@ -310,6 +326,7 @@ mod tests {
             "flip-stream 0 1",
             "hostile 3 1000",
             "strangers 3 300",
+            "misbehave 3 equivocate",
         ] {
             let fault: Fault = text.parse().unwrap();
             assert_eq!(fault.to_string(), text);
@@ -329,6 +346,9 @@ mod tests {
             "loss 0 1 1001",
             "loss 0 1 99999",
             "hostile 0 99999",
+            "misbehave 0",
+            "misbehave 0 kindly",
+            "misbehave forge 0",
         ] {
             let error = text.parse::<Fault>().unwrap_err();
             assert!(error.to_string().starts_with("not a fault"), "{error}");

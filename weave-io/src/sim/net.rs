@@ -261,7 +261,8 @@ impl Net {
             | Fault::Move(..)
             | Fault::MoveSilently(..)
             | Fault::Hostile(..)
-            | Fault::Strangers(..) => {}
+            | Fault::Strangers(..)
+            | Fault::Misbehave(..) => {}
         }
     }
 

@@ -2,11 +2,12 @@
 
 mod disturbed;
 mod events;
+mod members;
 mod moves;
 mod strangers;
 mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use super::dice::Dice;
 use super::fault::{Conditions, Fault};
 use super::host::{Host, TransferState};
 use super::machine::{Machine, PORT};
+use super::member::HostileMember;
 use super::nat::{NatId, NatKind};
 use super::net::{Net, StreamEvent, Streams};
 use super::queue::Queue;
@@ -60,6 +62,8 @@ pub struct World {
     beacons: Vec<BeaconPair>,
     moves: Moves,
     strangers: Strangers,
+    /// Routers that are hostile.
+    members: BTreeMap<RouterId, HostileMember>,
     verifier: Arc<CachingVerifier>,
     trace: Trace,
     frames: Frames,
@@ -74,6 +78,8 @@ pub struct World {
     /// Every way was equally long when that was last looked at.
     was_uniform: bool,
     disturbed: Disturbed,
+    /// Some way lost datagrams by chance at some time.
+    was_lossy: bool,
 }
 
 /// What happens later.
@@ -113,6 +119,8 @@ enum Event {
     },
     /// A stranger does something to its connection.
     Stranger(ConnId),
+    /// A hostile member makes something up.
+    Mischief(RouterId),
     /// The checkers look around.
     Look,
 }
@@ -178,6 +186,7 @@ impl World {
             beacons: Vec::new(),
             moves: Moves::default(),
             strangers,
+            members: BTreeMap::new(),
             verifier: Arc::new(CachingVerifier::default()),
             trace: Trace::new(),
             frames: Frames::default(),
@@ -189,6 +198,7 @@ impl World {
             detours_until: None,
             was_uniform: true,
             disturbed: Disturbed::default(),
+            was_lossy: false,
         }
     }
 
@@ -398,6 +408,10 @@ impl World {
             Fault::Strangers(router, count) => {
                 self.attack_streams(*router, *count);
                 return;
+            }
+            Fault::Misbehave(router, mischief) => {
+                self.misbehave(*router, *mischief);
+                FaultKind::Break
             }
             Fault::Heal(..) | Fault::HealAll => FaultKind::Heal,
             Fault::CutOneWay(..) => FaultKind::OneWay,

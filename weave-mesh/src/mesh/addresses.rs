@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::Mesh;
+use crate::record::is_advertisable;
 use crate::subnet::{OVERLAY_SUBNETS_MAX, Subnet};
 
 impl Mesh {
@@ -50,14 +51,4 @@ impl Mesh {
 /// An address as everybody writes it: IPv4 is not mapped into IPv6.
 pub(super) fn canonical(socket: SocketAddr) -> SocketAddr {
     SocketAddr::new(socket.ip().to_canonical(), socket.port())
-}
-
-/// Whether others can be told of an address. Private ones (RFC 1918) can: hosts of one site use
-/// them.
-fn is_advertisable(ip: IpAddr) -> bool {
-    let is_link_local = match ip {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_link_local)
 }

@@ -9,7 +9,8 @@ use crate::conn::{Conn, ConnId, Stage};
 use crate::error::{DownReason, FailReason, SendError};
 use crate::link::Link;
 use crate::probe::{Probe, ProbeKind};
-use crate::wire::{self, Control, Goodbye, ROUTED_BODY_BYTES_MAX, Routed};
+use crate::record::Key;
+use crate::wire::{self, AnyKey, Control, Goodbye, ROUTED_BODY_BYTES_MAX, Routed};
 
 impl Mesh {
     /// Sends a message on its way by the neighbour `via`, which the routes chose.
@@ -142,8 +143,14 @@ impl Mesh {
             }
             Control::Digest(digest) => self.take_digest(peer, &digest),
             Control::Buckets(buckets) => self.take_buckets(peer, &buckets),
-            Control::List { first, last, keys } => self.take_list(peer, &first, &last, &keys),
-            Control::Want(keys) => self.take_want(peer, &keys),
+            Control::List { first, last, keys } => {
+                let keys = self.known_keys(&keys);
+                self.take_list(peer, &first, &last, &keys);
+            }
+            Control::Want(keys) => {
+                let keys = self.known_keys(&keys);
+                self.take_want(peer, &keys);
+            }
             Control::Routed(routed) => {
                 if routed.ttl == 0 {
                     self.stats.routed_ttl += 1;
@@ -177,7 +184,21 @@ impl Mesh {
         true
     }
 
-    pub(super) fn take_goodbye(&mut self, now: Instant, id: ConnId, peer: PeerId, reason: Goodbye) {
+    /// Keys of the kinds that this release knows.
+    fn known_keys(&mut self, keys: &[AnyKey]) -> Vec<Key> {
+        let known: Vec<Key> = keys.iter().filter_map(AnyKey::known).collect();
+        self.stats.keys_unknown_kind += (keys.len() - known.len()) as u64;
+        known
+    }
+
+    fn take_goodbye(&mut self, now: Instant, id: ConnId, peer: PeerId, reason: u32) {
+        let Some(reason) = Goodbye::from_number(reason) else {
+            // What it means for the link nobody here knows: it goes on as after the loss of its stream.
+            self.stats.goodbyes_unknown += 1;
+            self.lose_stream(now, id, FailReason::Goodbye);
+            self.close(id, None);
+            return;
+        };
         let is_link = self
             .links
             .get(&peer)

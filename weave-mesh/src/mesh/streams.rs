@@ -481,7 +481,7 @@ impl Mesh {
                 .get(&id)
                 .is_some_and(|conn| conn.session().is_some())
         {
-            self.say(id, &Control::Goodbye(goodbye));
+            self.say(id, &Control::Goodbye(goodbye as u32));
         }
         if let Some(conn) = self.conns.remove(&id)
             && !conn.out.is_empty()

@@ -7,6 +7,7 @@ mod chaos;
 mod direct;
 mod duplicates;
 mod gossip;
+mod later_release;
 mod over_tcp;
 mod records;
 mod strangers;

@@ -90,6 +90,14 @@ const MEANINGS: &[(&str, &str)] = &[
         "records of a kind that only a later release knows",
     ),
     (
+        "keys_unknown_kind",
+        "names of records of a kind that only a later release knows",
+    ),
+    (
+        "goodbyes_unknown",
+        "connections closed for a reason that only a later release knows",
+    ),
+    (
         "records_bad_signature",
         "records not signed by their origin for this network",
     ),

@@ -15,6 +15,7 @@ pub(crate) mod memory;
 pub(crate) mod nat;
 pub(crate) mod ping;
 pub(crate) mod process;
+pub(crate) mod shapes;
 
 use std::fs;
 use std::io::Write;

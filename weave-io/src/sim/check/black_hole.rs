@@ -112,6 +112,8 @@ pub(in crate::sim) struct BlackHoles {
     loss: LossyWays,
     /// Where it is [`LossyWays::Detours`], edges that may not be used.
     avoided: BTreeSet<Edge>,
+    /// Hostile members: frames that must cross one may be lost.
+    hostile: BTreeSet<usize>,
     /// Routers with containers that send beacons.
     watched: BTreeSet<usize>,
     /// From when on a pair of watched routers is settled; pairs that aren't connected are not in it.
@@ -125,6 +127,12 @@ impl BlackHoles {
     /// Beacons go from or to this router from now on.
     pub(in crate::sim) fn watch(&mut self, router: usize) {
         self.watched.insert(router);
+        self.settle();
+    }
+
+    /// This router is a hostile member from now on.
+    pub(in crate::sim) fn distrust(&mut self, router: usize) {
+        self.hostile.insert(router);
         self.settle();
     }
 
@@ -222,21 +230,22 @@ impl BlackHoles {
     /// they need not.
     pub(in crate::sim) fn is_connected(&self, a: usize, b: usize, at: Duration) -> Option<bool> {
         let is_calm = self.faulted_at + self.patience <= at;
-        if self.reaches(a, b, |from| from <= at) {
+        let is_hostile = |(x, y): &Edge| self.hostile.contains(x) || self.hostile.contains(y);
+        if self.reaches(a, b, |edge, from| from <= at && !is_hostile(edge)) {
             is_calm.then_some(true)
         } else {
-            (is_calm && !self.reaches(a, b, |_| true)).then_some(false)
+            (is_calm && !self.reaches(a, b, |_, _| true)).then_some(false)
         }
     }
 
-    fn reaches(&self, a: usize, b: usize, counts: impl Fn(Duration) -> bool) -> bool {
+    fn reaches(&self, a: usize, b: usize, counts: impl Fn(&Edge, Duration) -> bool) -> bool {
         let mut reached = BTreeSet::from([a]);
         loop {
             let more: Vec<usize> = self
                 .edges
                 .iter()
-                .filter(|((x, y), from)| {
-                    counts(**from) && reached.contains(x) != reached.contains(y)
+                .filter(|(edge, from)| {
+                    counts(edge, **from) && reached.contains(&edge.0) != reached.contains(&edge.1)
                 })
                 .flat_map(|((x, y), _)| [*x, *y])
                 .collect();
@@ -263,7 +272,9 @@ impl BlackHoles {
                 let direct = self.edges.iter().filter(|(edge, _)| {
                     let are_watched =
                         self.watched.contains(&edge.0) && self.watched.contains(&edge.1);
-                    are_watched && !self.avoided.contains(edge)
+                    let has_hostile =
+                        self.hostile.contains(&edge.0) || self.hostile.contains(&edge.1);
+                    are_watched && !has_hostile && !self.avoided.contains(edge)
                 });
                 self.settled = direct
                     .map(|(edge, from)| (*edge, (*from).max(calm)))

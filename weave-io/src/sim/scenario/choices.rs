@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Scenario;
 use super::generate::{DATAGRAMS_MAX, FAULTS_MAX, MTU_BYTES, STRANGERS_MAX, acquaintances, timed};
 use crate::sim::fault::Fault;
-use crate::sim::{NatBehaviour, NatKind, RouterId};
+use crate::sim::{Mischief, NatBehaviour, NatKind, RouterId};
 
 impl Scenario {
     /// The scenario that `choices` lead to: any bytes do. At most `routers_max` routers (but at least two), and as
@@ -138,7 +138,7 @@ impl Choices<'_> {
         let (a, b) = (from.min(to), from.max(to));
         let group = || BTreeSet::from([from, to].map(|router| RouterId(router.0 / 2)));
         let mut numbers = Choices(&[self.next(), self.next()]);
-        match kind % 24 {
+        match kind % 25 {
             0 => Fault::HealAll,
             1 => Fault::Heal(a, b),
             2 | 3 => Fault::Cut(a, b),
@@ -166,6 +166,10 @@ impl Choices<'_> {
             20 => Fault::Reorder(a, b, numbers.permille(300)),
             21 => Fault::Corrupt(a, b, numbers.permille(300)),
             22 => Fault::BlockUdp(a, b),
+            23 => {
+                let choice = numbers.below(Mischief::ALL.len());
+                Fault::Misbehave(from, Mischief::ALL[choice])
+            }
             _ => Fault::Duplicate(a, b, numbers.permille(300)),
         }
     }
@@ -191,6 +195,6 @@ mod tests {
                 faults.insert(text.split(' ').next().map(str::to_owned));
             }
         }
-        assert_eq!(faults.len(), 24, "all kinds, a transfer and the end");
+        assert_eq!(faults.len(), 25, "all kinds, a transfer and the end");
     }
 }

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::{Scenario, Step};
 use crate::sim::fault::Fault;
-use crate::sim::{NatBehaviour, NatKind, RouterId};
+use crate::sim::{Mischief, NatBehaviour, NatKind, RouterId};
 
 /// Routers of the scenarios from [`Scenario::from_seed`].
 const ROUTERS_MAX: usize = 12;
@@ -209,6 +209,8 @@ fn breakage(routers: usize) -> impl Strategy<Value = Fault> {
             if announces { Fault::Move(from, to) } else { Fault::MoveSilently(from, to) }
         }),
         3 => (router.clone(), 1..=DATAGRAMS_MAX).prop_map(|(a, count)| Fault::Hostile(a, count)),
+        2 => (router.clone(), prop::sample::select(Mischief::ALL.to_vec()))
+            .prop_map(|(a, mischief)| Fault::Misbehave(a, mischief)),
         3 => (router, 1..=STRANGERS_MAX).prop_map(|(a, count)| Fault::Strangers(a, count)),
     ]
 }
@@ -270,7 +272,7 @@ mod tests {
             );
         }
         let all = "block-udp bursts corrupt crash cut cut-one-way duplicate end flip-stream heal heal-all hostile \
-                   jitter loss move move-silently mtu nat-rebind partition power-off reorder restart strangers transfer";
+                   jitter loss misbehave move move-silently mtu nat-rebind partition power-off reorder restart strangers transfer";
         assert_eq!(words.into_iter().collect::<Vec<_>>().join(" "), all);
         assert_eq!(behaviours.len(), 9);
     }

@@ -147,6 +147,7 @@ impl World {
             Event::Beacon(index) => self.beacon(index),
             Event::Hostile { router, left, gap } => self.attack(router, left, gap),
             Event::Stranger(conn) => self.stranger_acts(conn),
+            Event::Mischief(router) => self.make_mischief(router),
             Event::Look => {
                 self.look();
                 self.queue
@@ -236,7 +237,9 @@ impl World {
             // A route that moves may meet a way whose MTU changed while it was idle, at any time.
             let may_detour =
                 self.net.is_lossy() || self.detours_until.is_some_and(|until| self.now <= until);
-            let is_excused = is_sought || beacon.is_large() && may_detour;
+            // A detour may lead through a hostile member.
+            let is_excused =
+                is_sought || may_detour && (beacon.is_large() || !self.members.is_empty());
             if !is_excused {
                 self.black_holes.sent(self.now, beacon, router.0, to.0);
             }
@@ -356,22 +359,24 @@ impl World {
                 self.net.count_unreachable();
                 continue;
             };
-            let arrivals = self.net.datagram(self.now, router, to, bytes.len());
-            for at in arrivals.into_iter().flatten() {
-                let mut bytes = bytes.to_vec();
-                if self.net.corrupt(router, to, &mut bytes) {
-                    self.strangers.are_active = true;
+            for (late, bytes) in self.leaving(router, bytes) {
+                let arrivals = self.net.datagram(self.now, router, to, bytes.len());
+                for at in arrivals.into_iter().flatten() {
+                    let mut bytes = bytes.clone();
+                    if self.net.corrupt(router, to, &mut bytes) {
+                        self.strangers.are_active = true;
+                    }
+                    let local = remote;
+                    self.queue.schedule(
+                        at + late,
+                        Event::Datagram {
+                            to,
+                            local,
+                            from,
+                            bytes,
+                        },
+                    );
                 }
-                let local = remote;
-                self.queue.schedule(
-                    at,
-                    Event::Datagram {
-                        to,
-                        local,
-                        from,
-                        bytes,
-                    },
-                );
             }
         }
     }

@@ -27,8 +27,12 @@ impl World {
     pub(super) fn changed(&mut self, kind: FaultKind) {
         let edges = self.edges();
         let is_uniform = self.net.is_uniform();
-        let loss = match (self.net.is_lossy(), is_uniform) {
+        self.was_lossy |= self.net.is_lossy();
+        let has_hostile = !self.members.is_empty();
+        let loss = match (self.net.is_lossy() || has_hostile, is_uniform) {
             (false, _) => LossyWays::None,
+            // A lossy link is shunned for minutes, and who knows what lies on the detour.
+            (true, true) if has_hostile && self.was_lossy => LossyWays::Anywhere,
             (true, true) => LossyWays::Detours,
             (true, false) => LossyWays::Anywhere,
         };
@@ -102,11 +106,14 @@ impl World {
 
     /// Looks at everything once more, when nothing has happened for a while: are views, counters and transfers
     /// as they should be?
-    pub(in crate::sim) fn look_at_end(&mut self, transfers: &[TransferId]) {
+    pub fn look_at_end(&mut self, transfers: &[TransferId]) {
         self.look();
         for router in self.routers() {
             if let Some(sentence) = self.wrong_view(router) {
                 self.violate(Checker::View, sentence);
+            }
+            if let Some(sentence) = self.wrong_record(router) {
+                self.violate(Checker::Records, sentence);
             }
             if let Some(sentence) = self.dishonesty(router) {
                 self.violate(Checker::Honest, sentence);
@@ -176,13 +183,19 @@ impl World {
         if self.net.is_lossy() {
             return None; // a lossy way is no edge to the checkers, and may well be a link
         }
+        if self.is_hostile(router) {
+            return None;
+        }
         let status = self.status(router)?;
         let seen: BTreeSet<&str> = status
             .routes
             .iter()
             .map(|route| route.destination.as_str())
             .collect();
-        for other in self.routers().filter(|other| *other != router) {
+        for other in self
+            .routers()
+            .filter(|other| *other != router && !self.is_hostile(*other))
+        {
             let name = &self.machines[other.0].name;
             let is_seen = seen.contains(name.as_str());
             let Some(is_there) = self.black_holes.is_connected(router.0, other.0, self.now) else {
