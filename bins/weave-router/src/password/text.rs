@@ -70,20 +70,21 @@ impl Secret {
         PasswordKey::derive(self.0.as_bytes(), network)
     }
 
-    /// Whether even the luckiest choice of so many characters of these kinds leaves less than 64 bits to guess: what a
-    /// botnet does in years at one guess a second and address, and a thief of a stretched key in days.
+    /// Whether there are less than 64 bits to guess even if its characters were drawn at random from those of its kinds.
+    /// Words of a language hold less than that says: a hint, and no measure.
     pub(crate) fn is_weak(&self) -> bool {
-        let kinds: [(fn(char) -> bool, u32); 5] = [
-            (|c| c.is_ascii_digit(), 10),
-            (|c| c.is_ascii_lowercase(), 26),
-            (|c| c.is_ascii_uppercase(), 26),
-            (|c| c.is_ascii() && !c.is_ascii_alphanumeric(), 33),
-            (|c| !c.is_ascii(), 100),
-        ];
-        let used = kinds
-            .iter()
-            .filter(|(is_of_kind, _)| self.0.chars().any(is_of_kind));
-        let alphabet: u32 = used.map(|(_, count)| count).sum();
+        let mut used = [0; 5];
+        for c in self.0.chars() {
+            let (kind, characters) = match c {
+                '0'..='9' => (0, 10),
+                'a'..='z' => (1, 26),
+                'A'..='Z' => (2, 26),
+                c if c.is_ascii() => (3, 33),
+                _ => (4, 100),
+            };
+            used[kind] = characters;
+        }
+        let alphabet: u32 = used.iter().sum();
         let characters = self.0.chars().count() as f64;
         characters * f64::from(alphabet.max(1)).log2() < f64::from(BITS_MIN)
     }
