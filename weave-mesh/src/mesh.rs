@@ -4,8 +4,8 @@
 //!
 //! * `streams` connections and links, `messages` what is said on them, `packets` the data packets among it;
 //! * `probing` whether a link's carriers answer, `direct` paths to routers that are no neighbours;
-//! * `gossip` records, `intake` those of others, `dialling` whom to dial, `addresses` which addresses count, `admission`
-//!   whom to refuse.
+//! * `admission` whom to refuse;
+//! * `gossip` records, `intake` those of others, `dialling` whom to dial, `addresses` which addresses count.
 
 mod addresses;
 mod admission;

@@ -144,6 +144,12 @@ pub enum Event {
         /// Why.
         reason: FailReason,
     },
+    /// A neighbour sent records that were refused: at most once in
+    /// [`REPORT_INTERVAL`](crate::REPORT_INTERVAL), whoever it is; [`Mesh::suspects`](super::Mesh::suspects) has all.
+    RecordsRefused {
+        /// Whose they were, who sent them, and what was wrong.
+        suspect: Suspect,
+    },
     /// Somebody who connected to this router is not let in, for what only people can change.
     Refused {
         /// Where the connection came from.
@@ -152,12 +158,6 @@ pub enum Event {
         peer: Option<PeerId>,
         /// Why.
         reason: Admission,
-    },
-    /// A neighbour sent records that were refused: at most once in
-    /// [`REPORT_INTERVAL`](crate::REPORT_INTERVAL), whoever it is; [`Mesh::suspects`](super::Mesh::suspects) has all.
-    RecordsRefused {
-        /// Whose they were, who sent them, and what was wrong.
-        suspect: Suspect,
     },
     /// An address led back to this router; it is left alone for 10 min.
     ConnectedToSelf {

@@ -73,18 +73,16 @@ impl Secret {
     /// Whether there are less than 64 bits to guess even if its characters were drawn at random from those of its kinds.
     /// Words of a language hold less than that says: a hint, and no measure.
     pub(crate) fn is_weak(&self) -> bool {
-        let mut used = [0; 5];
-        for c in self.0.chars() {
-            let (kind, characters) = match c {
-                '0'..='9' => (0, 10),
-                'a'..='z' => (1, 26),
-                'A'..='Z' => (2, 26),
-                c if c.is_ascii() => (3, 33),
-                _ => (4, 100),
-            };
-            used[kind] = characters;
-        }
-        let alphabet: u32 = used.iter().sum();
+        let has = |is_of_kind: fn(char) -> bool| self.0.chars().any(is_of_kind);
+        let kinds = [
+            (has(|c| c.is_ascii_digit()), 10),
+            (has(|c| c.is_ascii_lowercase()), 26),
+            (has(|c| c.is_ascii_uppercase()), 26),
+            (has(|c| c.is_ascii() && !c.is_ascii_alphanumeric()), 33),
+            (has(|c| !c.is_ascii()), 100),
+        ];
+        let used = kinds.iter().filter(|(is_used, _)| *is_used);
+        let alphabet: u32 = used.map(|(_, count)| count).sum();
         let characters = self.0.chars().count() as f64;
         characters * f64::from(alphabet.max(1)).log2() < f64::from(BITS_MIN)
     }
