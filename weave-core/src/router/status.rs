@@ -470,6 +470,7 @@ impl Router {
             .chain(self.damped_warning(now))
             .chain(self.suspect_warnings(now))
             .chain(port_warning(traffic))
+            .chain(self.hidden_warning())
             .collect()
     }
 

@@ -1,6 +1,7 @@
 //! Whole routers with their forwarders, joined in memory, in virtual time. Faults, scenarios and hosts with real
 //! stacks are the simulator's; this shows that the parts of this crate fit together.
 
+mod announcing;
 mod direct;
 mod echo;
 mod loops;
@@ -249,6 +250,7 @@ struct Node {
     received: Vec<Vec<u8>>,
     events: Vec<String>,
     pinged: Vec<(Instant, u64, Result<Ping, PingError>)>,
+    announced: Vec<(Instant, Vec<u8>)>,
 }
 
 /// What is on its way: to whom, from whom, what. A delay of 1 ms each way.
@@ -262,6 +264,7 @@ enum Event {
 }
 
 struct Net {
+    start: Instant,
     now: Instant,
     nodes: Vec<Node>,
     queue: VecDeque<(Instant, usize, Event)>,
@@ -301,6 +304,7 @@ impl Net {
             .map(|(number, name)| node(now, number, name, 1, rekey_after))
             .collect();
         Self {
+            start: now,
             now,
             nodes,
             queue: VecDeque::new(),
@@ -498,6 +502,11 @@ impl Net {
                 Action::SendFrame { bytes } => {
                     self.put_on_bridge(number, loops::Port::Router, &bytes);
                 }
+                Action::Announce { bytes } => {
+                    self.nodes[number].announced.push((self.now, bytes.clone()));
+                    self.put_on_bridge(number, loops::Port::Router, &bytes);
+                    self.queue.push_back((at, number, Event::Frame(bytes)));
+                }
                 Action::Resolve { target } => {
                     let addresses = vec![target.to_string().parse().unwrap()];
                     self.nodes[number]
@@ -661,6 +670,18 @@ impl Buffers {
 }
 
 fn node(now: Instant, number: usize, name: &str, boot_id: u64, rekey_after: Duration) -> Node {
+    node_with(now, number, name, boot_id, rekey_after, Vec::new())
+}
+
+/// A node whose router has these addresses on the overlay.
+fn node_with(
+    now: Instant,
+    number: usize,
+    name: &str,
+    boot_id: u64,
+    rekey_after: Duration,
+    addresses: Vec<Subnet>,
+) -> Node {
     let seed = [number as u8 + 1; 32];
     let identity = Arc::new(Identity::from_seed(seed));
     let address = SocketAddr::from(([198, 18, 0, number as u8 + 1], 6783));
@@ -681,6 +702,7 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64, rekey_after: Dura
         network_name: "test".to_owned(),
         version: "0".to_owned(),
         frame_port: Some("memory".to_owned()),
+        addresses,
         underlay_mtu_bytes: 1500,
         mtu_bytes: 1390,
         rekey_after,
@@ -716,5 +738,6 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64, rekey_after: Dura
         received: Vec::new(),
         events: Vec::new(),
         pinged: Vec::new(),
+        announced: Vec::new(),
     }
 }

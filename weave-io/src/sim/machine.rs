@@ -106,6 +106,7 @@ impl Machine {
             network_name: network.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             frame_port: Some("memory".to_owned()),
+            addresses: Vec::new(),
             underlay_mtu_bytes: 1_500,
             mtu_bytes: Host::MTU_BYTES as u16,
             rekey_after: self.rekey_after,

@@ -269,7 +269,10 @@ impl Outside {
                 }
             }
             // The control loop has handed them on itself.
-            Action::SendPacket { .. } | Action::SendFrame { .. } | Action::TakePacket { .. } => {}
+            Action::SendPacket { .. }
+            | Action::SendFrame { .. }
+            | Action::Announce { .. }
+            | Action::TakePacket { .. } => {}
         }
         Ok(None)
     }

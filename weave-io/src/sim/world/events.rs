@@ -513,6 +513,7 @@ impl World {
                 // The control loop hands them on itself.
                 Action::SendPacket { .. }
                 | Action::SendFrame { .. }
+                | Action::Announce { .. }
                 | Action::TakePacket { .. } => {}
                 Action::StoreBootId { boot_id } => self.machines[router.0].boot_id = boot_id,
                 Action::StorePeers { peers } => self.machines[router.0].peers = peers,
