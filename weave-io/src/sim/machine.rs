@@ -44,6 +44,8 @@ pub(super) struct Machine {
     pub(super) conn_limit: usize,
     /// When it replaces the keys of tunnels in use.
     pub(super) rekey_after: Duration,
+    /// The network's passwords as it has them, now and after each restart.
+    pub(super) passwords: Passwords,
     pub(super) process: Option<Process>,
     pub(super) is_powered: bool,
     /// Counts starts: what was meant for an earlier process is dropped.
@@ -61,6 +63,7 @@ impl Machine {
             targets: Vec::new(),
             conn_limit: 0,
             rekey_after: Config::REKEY_AFTER,
+            passwords: Passwords::none(),
             process: None,
             is_powered: true,
             starts: 0,
@@ -92,7 +95,7 @@ impl Machine {
         let config = Config {
             mesh: MeshConfig {
                 network: NetworkId::from_name(network),
-                passwords: Passwords::none(),
+                passwords: self.passwords.clone(),
                 name: Some(self.name.clone()),
                 nickname: self.name.clone(),
                 listen_port: PORT,

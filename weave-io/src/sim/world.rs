@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use smoltcp::wire::EthernetAddress;
 use weave_core::{Command, Config, Status};
+use weave_crypto::Passwords;
 use weave_mesh::{ConnId, Target};
 
 use super::check::{BlackHoles, Checker, FaultKind, Frames, Violation};
@@ -321,6 +322,15 @@ impl World {
         let target = Target::from(self.address(b));
         self.machines[a.0].targets.push(target.clone());
         self.control(a, Some(Input::Command(Command::Connect(target))));
+    }
+
+    /// Gives a router the network's passwords, now and after each restart; it has none at first.
+    pub fn set_passwords(&mut self, router: RouterId, passwords: Passwords) {
+        self.machines[router.0].passwords = passwords.clone();
+        self.control(
+            router,
+            Some(Input::Command(Command::SetPasswords(passwords))),
+        );
     }
 
     /// Gives a router a command of its user.
