@@ -196,6 +196,7 @@ fn turn(
             | Action::AwaitDrained { .. }
             | Action::TakePacket { .. }
             | Action::StoreBootId { .. }
+            | Action::RenewIdentity
             | Action::StorePeers { .. }
             | Action::Pinged { .. } => {}
         }

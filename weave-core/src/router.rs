@@ -104,6 +104,8 @@ pub struct Router {
     history: History,
     echoes: Echoes,
     stopping: bool,
+    /// Whose this router was before it met another of the same.
+    former_identity: Option<PeerId>,
 }
 
 impl Router {
@@ -190,6 +192,7 @@ impl Router {
             history: History::default(),
             echoes: Echoes::new(ChaCha20Rng::from_seed(rng.random())),
             stopping: false,
+            former_identity: None,
             config,
             identity,
         };
@@ -262,6 +265,12 @@ impl Router {
             }
         }
         self.drain_mesh(now);
+    }
+
+    /// This router takes the place of one whose identity another router keeps
+    /// ([`Action::RenewIdentity`]): status says so.
+    pub fn took_new_identity(&mut self, former: PeerId) {
+        self.former_identity = Some(former);
     }
 
     /// Says records to a neighbour unchecked, as a hostile member does: for simulation alone.

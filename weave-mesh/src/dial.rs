@@ -396,6 +396,15 @@ impl Dialler {
         }
     }
 
+    /// All links went down for a cause that waiting does not mend: everybody is tried at once.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.rests_until = Rest::Awake;
+        for wish in self.wishes.values_mut() {
+            wish.step = 0;
+            wish.next_at = now;
+        }
+    }
+
     /// Whether [`Dialler::next_step`] may have something to do. `is_linked` may have changed only with
     /// [`Dialler::reached`] and [`Dialler::link_lost`].
     pub(crate) fn is_due(&self, now: Instant) -> bool {

@@ -7,6 +7,7 @@
 //! * `gossip` records, `intake` those of others, `dialling` whom to dial, `addresses` which addresses count.
 
 mod addresses;
+mod clones;
 mod config;
 mod dialling;
 mod direct;
@@ -32,6 +33,8 @@ use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, PeerId};
 
 use self::addresses::canonical;
+use self::clones::Clones;
+pub use self::clones::{CLONE_PATIENCE, CloneMet};
 pub use self::config::MeshConfig;
 use self::direct::Directs;
 pub use self::direct::{CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, SEARCH_TIMEOUT};
@@ -107,6 +110,7 @@ pub struct Mesh {
 
     store: Store,
     suspects: Suspects,
+    clones: Clones,
     router_publisher: Publisher,
     links_publisher: Publisher,
     local_addresses: Vec<IpAddr>,
@@ -175,6 +179,7 @@ impl Mesh {
             routed_links: Vec::new(),
             store: Store::new(own),
             suspects: Suspects::default(),
+            clones: Clones::default(),
             router_publisher: Publisher::new(),
             links_publisher: Publisher::new(),
             local_addresses: Vec::new(),
@@ -302,6 +307,7 @@ impl Mesh {
         self.look_at_links(now);
         self.run_directs(now);
         self.compare_due(now);
+        self.give_up_identity_when_due(now);
         let links = &self.links;
         let forgotten = self
             .store
@@ -359,6 +365,7 @@ impl Mesh {
             at(Some(when), reason);
         }
         at(self.directs.next_timeout(), WakeReason::Direct);
+        at(self.clone_deadline(), WakeReason::Clone);
         at(self.compare_at, WakeReason::Digest);
         let forget_at = self
             .store

@@ -89,6 +89,10 @@ pub enum Action {
         /// The boot id.
         boot_id: u64,
     },
+    /// Another router has this one's identity, and keeps it: draw a new one, store it before it is used, and go on with
+    /// a new router made with it ([`Router::took_new_identity`](super::Router::took_new_identity)). This one does
+    /// nothing more.
+    RenewIdentity,
     /// Store these addresses, to be dialled after a restart.
     StorePeers {
         /// The addresses.
@@ -199,6 +203,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Another router with this one's identity lives.
+    CloneMet {
+        /// This router keeps the identity; else the other does, and this one takes a new one.
+        keeps: bool,
+    },
     /// A neighbour sent records that were refused; told at most each 10 s.
     RecordsRefused {
         /// Whose they were, who sent them, and what was wrong.
@@ -234,6 +243,7 @@ impl Event {
             | Self::SegmentParted { .. } => Level::Info,
             Self::BootIdRaised { .. }
             | Self::RecordsRefused { .. }
+            | Self::CloneMet { .. }
             | Self::MacDamped { .. }
             | Self::SegmentJoined { .. }
             | Self::LoopFrameReturned => Level::Warn,
@@ -298,9 +308,22 @@ impl fmt::Display for Event {
             Self::DirectDown { name, reason, .. } => {
                 write!(f, "no direct path to {name} was found: {reason}")
             }
+            Self::CloneMet { keeps } => f.write_str(clone_words(*keeps)),
             Self::RecordsRefused { sentence } => f.write_str(sentence),
             Self::ConnectedToSelf { remote } => write!(f, "{remote} is this router itself"),
         }
+    }
+}
+
+/// What happened, and what to do, where two routers have one identity.
+pub(super) fn clone_words(keeps: bool) -> &'static str {
+    if keeps {
+        "another router runs with the identity of this one: a state folder or a machine was copied; the other, which \
+         started later, takes a new identity, and this one keeps its own; delete the state folder in copies before they \
+         start"
+    } else {
+        "another router runs with the identity of this one: a state folder or a machine was copied; this one started \
+         later, and takes a new identity; delete the state folder in copies before they start"
     }
 }
 

@@ -150,6 +150,11 @@ impl Router {
                     reason: reason.to_string(),
                 });
             }
+            weave_mesh::Event::CloneMet { clone } => {
+                let keeps = clone.keeps;
+                self.push_event(Event::CloneMet { keeps });
+            }
+            weave_mesh::Event::IdentityLost => self.actions.push_back(Action::RenewIdentity),
             weave_mesh::Event::RecordsRefused { suspect } => {
                 let sentence = suspect.sentence(|peer| self.peer_name(peer));
                 self.push_event(Event::RecordsRefused { sentence });

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use weave_core::{Config, Fib, MacTable, PacketCaps, Router};
-use weave_crypto::{Identity, NetworkId, Passwords};
+use weave_crypto::{Identity, NetworkId, Passwords, PeerId};
 use weave_mesh::{MeshConfig, Target, Verifier};
 
 use super::dice::Dice;
@@ -44,6 +44,8 @@ pub(super) struct Machine {
     pub(super) conn_limit: usize,
     pub(super) process: Option<Process>,
     pub(super) is_powered: bool,
+    /// Whose it was before it met another router with that identity.
+    pub(super) former: Option<PeerId>,
     /// Counts starts: what was meant for an earlier process is dropped.
     pub(super) starts: u64,
 }
@@ -60,6 +62,7 @@ impl Machine {
             conn_limit: 0,
             process: None,
             is_powered: true,
+            former: None,
             starts: 0,
         }
     }
@@ -110,7 +113,7 @@ impl Machine {
             now,
             u64::from_le_bytes([seed[0]; 8]),
         ));
-        let router = Router::with_verifier(
+        let mut router = Router::with_verifier(
             config,
             Arc::clone(&self.identity),
             seed,
@@ -120,6 +123,9 @@ impl Machine {
             Arc::clone(&macs),
             verifier,
         );
+        if let Some(former) = self.former {
+            router.took_new_identity(former);
+        }
         let address = SocketAddr::new(
             self.addresses
                 .first()

@@ -1,5 +1,6 @@
 //! The world: routers, network and containers, and the loop that moves time from event to event.
 
+mod clones;
 mod events;
 mod members;
 mod moves;
@@ -74,6 +75,8 @@ pub struct World {
     detours_until: Option<Duration>,
     /// Every way was equally long when that was last looked at.
     was_uniform: bool,
+    /// Identities that were given up: their records stay for ten minutes.
+    identities_gone: usize,
     /// Some way lost datagrams by chance at some time.
     was_lossy: bool,
 }
@@ -193,6 +196,7 @@ impl World {
             conn_limit: 0,
             detours_until: None,
             was_uniform: true,
+            identities_gone: 0,
             was_lossy: false,
         }
     }

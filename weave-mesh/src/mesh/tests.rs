@@ -3,6 +3,7 @@
 mod addresses;
 mod carriers;
 mod chaos;
+mod clones;
 mod direct;
 mod duplicates;
 mod gossip;

@@ -26,6 +26,7 @@ fn messages() -> Vec<Control> {
         Control::Welcome {
             tag: [1, 2, 3, 4, 5, 6],
             seen: "192.0.2.1:6783".parse().unwrap(),
+            start_random: u64::MAX,
         },
         Control::Adopt,
         Control::Records(vec![bytes(3), bytes(0), bytes(200)]),

@@ -171,7 +171,10 @@ impl World {
             Action::SendPacket { .. } | Action::SendFrame { .. } | Action::TakePacket { .. } => {
                 panic!("the control loop hands them on itself")
             }
-            Action::StoreBootId { .. } | Action::StorePeers { .. } | Action::Pinged { .. } => {}
+            Action::RenewIdentity
+            | Action::StoreBootId { .. }
+            | Action::StorePeers { .. }
+            | Action::Pinged { .. } => {}
         }
     }
 }
