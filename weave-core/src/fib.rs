@@ -4,7 +4,7 @@
 //! worker loads it once per turn. Nothing in here is ever changed in place but the few counters that are
 //! atomic by design: tunnel counters, [`Heard`] stamps, the flood sequence.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,6 +52,9 @@ pub struct Fib {
     pub mates: Vec<Site>,
     /// One of them carries the floods of the segment: our port takes and gives none, and learns nothing.
     pub port_is_blocked: bool,
+    /// Routers whose identity is refused here, nearly always none: their floods are kept from the port. Nothing else of
+    /// theirs gets this far, since there are no keys with them.
+    pub denied: BTreeSet<ShortId>,
     /// The network whose loop frames are looked for at the port.
     pub loop_network: Option<NetworkId>,
     /// The next sequence number of our own floods; starts at boot id × 2^16, shared by all snapshots.
@@ -160,6 +163,7 @@ impl Fib {
             flood_packet_bytes_max: usize::from(weave_mesh::PATH_MTU_BYTES_BASE),
             mates: Vec::new(),
             port_is_blocked: false,
+            denied: BTreeSet::new(),
             loop_network: None,
             flood_sequence: Arc::new(AtomicU64::new(flood_sequence)),
         }

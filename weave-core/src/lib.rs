@@ -89,8 +89,8 @@ pub use packet::{
 };
 pub use router::{
     Action, Command, Config, ConnectionStatus, Event, FindError, Level, MacStatus, OtherPath,
-    PeerStatus, Ping, PingError, PingHop, RouteStatus, Router, RouterWake, SegmentStatus, Status,
-    TargetStatus, Trace, TraceHop, Verdict, control_meaning,
+    PeerStatus, Ping, PingError, PingHop, RefusedStatus, RouteStatus, Router, RouterWake,
+    SegmentStatus, Status, TargetStatus, Trace, TraceHop, Verdict, control_meaning,
 };
 pub use routes::{PathNode, PathTree};
 pub use site::Site;

@@ -4,6 +4,7 @@
 //! turns all of it into forwarding snapshots ([`Fib`]) for the data plane. This file has the type, its inputs and its
 //! outputs; each file below it has one of the things that the router keeps, and what is done with it.
 
+mod admission;
 mod command;
 mod config;
 mod departures;
@@ -20,6 +21,7 @@ mod notes;
 mod notices;
 mod paths;
 mod refusals;
+mod refused;
 mod sites;
 mod snapshot;
 mod status;
@@ -44,8 +46,8 @@ pub use echo::{Ping, PingError, PingHop};
 pub use find::FindError;
 pub use refusals::control_meaning;
 pub use status::{
-    ConnectionStatus, MacStatus, PeerStatus, RouteStatus, SegmentStatus, Status, TargetStatus,
-    Verdict,
+    ConnectionStatus, MacStatus, PeerStatus, RefusedStatus, RouteStatus, SegmentStatus, Status,
+    TargetStatus, Verdict,
 };
 pub use trace::{OtherPath, Trace, TraceHop};
 
@@ -59,6 +61,7 @@ use direct::Meetings;
 use echo::Echoes;
 use history::History;
 use loops::Loops;
+use refused::Refused;
 use sites::Sites;
 use tunnels::Tunnels;
 
@@ -102,6 +105,7 @@ pub struct Router {
     refusals: BTreeMap<&'static str, u64>,
     stored_peers: Vec<SocketAddr>,
     history: History,
+    refused: Refused,
     echoes: Echoes,
     stopping: bool,
     /// Whose this router was before it met another of the same.
@@ -166,6 +170,7 @@ impl Router {
                 aes: config.mesh.aes,
             },
             ChaCha20Rng::from_seed(rng.random()),
+            config.rekey_after,
         );
         let mut router = Self {
             epoch: now,
@@ -190,6 +195,7 @@ impl Router {
             refusals: BTreeMap::new(),
             stored_peers: Vec::new(),
             history: History::default(),
+            refused: Refused::default(),
             echoes: Echoes::new(ChaCha20Rng::from_seed(rng.random())),
             stopping: false,
             former_identity: None,
@@ -296,6 +302,8 @@ impl Router {
             Command::Forget(target) => {
                 self.mesh.forget(now, &target);
             }
+            Command::SetPasswords(passwords) => self.mesh.set_passwords(now, passwords),
+            Command::Deny(peer) => self.deny(now, peer),
             Command::Ping { id, to, timeout } => self.ping(now, id, &to, timeout),
             Command::Shutdown => {
                 self.stopping = true;

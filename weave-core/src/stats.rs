@@ -97,6 +97,8 @@ drop_reasons! {
     FrameUnfinished = "frame_unfinished",
     /// The network refused a packet: unreachable, larger than the device takes, forbidden.
     SocketRefused = "socket_refused",
+    /// A flood of a router whose identity is refused here (--deny): kept from the port, though passed on.
+    Denied = "denied",
 }
 
 /// Counters of one worker since its start.

@@ -9,6 +9,7 @@
 //! let a guess be tested: the exchange gives each side that takes part in it one guess, and a listener of the wire none.
 //! Stretching makes guesses dear even for a thief of the key, who needs none to join, but may want to know the password.
 
+mod exchange;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,11 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+#[cfg(test)]
+pub(crate) use self::exchange::weakened;
+pub(crate) use self::exchange::{
+    ELEMENT_BYTES, Exchange, ExchangeError, SharedKeys, Side, TAG_BYTES,
+};
 use crate::identity::NetworkId;
 
 /// A password of a network, stretched: what proves at each link that a router may join.
@@ -63,6 +69,10 @@ impl PasswordKey {
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The longest password, in bytes: far beyond what people or generators make, and a bound for whoever reads it from a
@@ -127,6 +137,21 @@ impl Passwords {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many there are, as hellos say it.
+    pub(crate) fn count(&self) -> u8 {
+        u8::try_from(self.len()).expect("there are 2 at most")
+    }
+
+    /// The one that instance `instance` of the exchange is about; `None` if there is none at all.
+    fn for_instance(&self, instance: usize) -> Option<&PasswordKey> {
+        self.0.get(self.index_of_instance(instance))
+    }
+
+    /// Which of ours that is, counted from the newest.
+    pub(crate) fn index_of_instance(&self, instance: usize) -> usize {
+        instance.min(self.len().saturating_sub(1))
     }
 
     /// The most that a router accepts at a time: each one more is one more guess for strangers in each attempt.

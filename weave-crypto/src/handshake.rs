@@ -4,33 +4,42 @@
 //!   dialler                                           listener
 //!   hello, 46 bytes  ─────────────────────────────>   silent until a hello of its network is in
 //!                    <─────────────────────────────   hello
-//!                     (here passwords will be proved)
+//!   ┌ with passwords <─────────────────────────────   Y, one element for each password in question
+//!   │ X as many, and as many tags ────────────────>   one of them fits, or it is a wrong password
+//!   │                <─────────────────────────────   which one fits, and a tag for it
+//!   └ now both know that they have a password in common, and have a key made of it: Noise gets it as psk0
 //!   XX 1: e          ─────────────────────────────>
 //!                    <─────────────────────────────   XX 2: e, ee, s, es, { peer id, binding, boot id }
 //!   XX 3: s, se, { peer id, binding, boot id } ───>
 //!   established      <──── sealed stream ──────────>   established
 //! ```
 //!
-//! Each XX message stands behind its length, 2 bytes, big-endian. The prologue is SHA-256 of all bytes before XX 1, both
-//! ways, in the order they were said: nobody on the way can change a hello (and so make two routers speak an older version)
-//! without the handshake failing. The X25519 key of a side is bound to its Ed25519 key by a signature in the payload, as in
-//! libp2p-noise; the listener shows who it is first, and only to whoever completed `ee`.
+//! Each message after the hellos stands behind its length, 2 bytes, big-endian. The prologue is SHA-256 of all bytes before
+//! XX 1, both ways, in the order they were said: nobody on the way can change a hello (and so make two routers speak an older
+//! version, or go without a password) without the handshake failing. The X25519 key of a side is bound to its Ed25519 key by a
+//! signature in the payload, as in libp2p-noise; the listener shows who it is first, and only to whoever completed `ee`: in a
+//! network with a password, to a member.
 
+mod error;
 mod hello;
+mod introduction;
+mod proof;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, mem, sync::Arc};
 
 use ring::digest;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use self::hello::{Hello, OUR_VERSIONS};
+pub use self::error::HandshakeError;
+use self::{
+    hello::{Hello, OUR_VERSIONS},
+    introduction::Theirs,
+};
 use crate::{
-    admission::Passwords,
-    error::Fault,
-    identity::{Identity, NetworkId, PeerId, verify_noise_binding},
+    admission::{Exchange, Passwords, SharedKeys},
+    identity::{Identity, NetworkId, PeerId},
     noise::{self, Noise, NoiseError, Setup},
     stream::SealedStream,
 };
@@ -52,7 +61,10 @@ pub struct LinkLocal {
 ///
 /// ```text
 ///   dialler:   Hello ── hello in, XX 1 out ──> DiallerXx ── XX 2 in, XX 3 out ──> Over
+///              with passwords, between the two: ── hello in ──> DiallerElements ── Y in, X and tags out ──>
+///                 DiallerAnswer ── tag in, XX 1 out ──>
 ///   listener:  Hello ── hello in, hello out ─> ListenerXx1 ── XX 1 in, XX 2 out ──> ListenerXx3 ── XX 3 in ──> Over
+///              with passwords, between the two: ── hello in, hello and Y out ──> ListenerProof ── X and tags in, tag out ──>
 ///   any of them ── an error ──> Over
 /// ```
 ///
@@ -66,12 +78,20 @@ pub struct LinkHandshake {
     received: Vec<u8>,
     /// Everything said so far, both ways, up to the first XX message.
     transcript: digest::Context,
+    /// Which of our passwords the other side has, counted from the newest, once it proved it.
+    password: Option<usize>,
 }
 
 /// What is being waited for.
 enum Step {
-    /// The other side's hello. A password exchange will stand between this and the next step.
+    /// The other side's hello.
     Hello { role: Role },
+    /// As dialler, the listener's elements, as many as there are instances of the password exchange.
+    DiallerElements { theirs: usize },
+    /// As dialler, the answer to our tags: which instance met, if any.
+    DiallerAnswer(Box<SharedKeys>),
+    /// As listener, the dialler's elements and tags.
+    ListenerProof(Box<Exchange>),
     /// As dialler, XX message 2.
     DiallerXx(Box<Noise>),
     /// As listener, XX message 1.
@@ -141,6 +161,7 @@ impl LinkHandshake {
             step: Step::Hello { role },
             received: Vec::new(),
             transcript: digest::Context::new(&digest::SHA256),
+            password: None,
         }
     }
 
@@ -148,7 +169,7 @@ impl LinkHandshake {
         Hello {
             versions: OUR_VERSIONS,
             network: self.local.network,
-            passwords: self.local.passwords.len() as u8,
+            passwords: self.local.passwords.count(),
         }
     }
 
@@ -164,13 +185,34 @@ impl LinkHandshake {
                     };
                     self.handle_hello(role, theirs, out)?
                 }
+                Step::DiallerElements { theirs } => {
+                    let Some(message) = self.take_message()? else {
+                        self.step = Step::DiallerElements { theirs };
+                        return Ok(None);
+                    };
+                    self.handle_elements(theirs, &message, out)?
+                }
+                Step::DiallerAnswer(keys) => {
+                    let Some(message) = self.take_message()? else {
+                        self.step = Step::DiallerAnswer(keys);
+                        return Ok(None);
+                    };
+                    self.handle_answer(&keys, &message, out)?
+                }
+                Step::ListenerProof(exchange) => {
+                    let Some(message) = self.take_message()? else {
+                        self.step = Step::ListenerProof(exchange);
+                        return Ok(None);
+                    };
+                    self.handle_proof(*exchange, &message, out)?
+                }
                 Step::DiallerXx(mut noise) => {
                     let Some(message) = self.take_message()? else {
                         self.step = Step::DiallerXx(noise);
                         return Ok(None);
                     };
-                    let theirs = self.read_introduction(&mut noise, &message)?;
-                    write_message(&noise.write(&self.introduction())?, out)?;
+                    let theirs = introduction::read(&mut noise, &message)?;
+                    write_message(&noise.write(&introduction::write(&self.local))?, out)?;
                     return self.establish(*noise, theirs).map(Some);
                 }
                 Step::ListenerXx1(mut noise) => {
@@ -181,7 +223,7 @@ impl LinkHandshake {
                     if !noise.read(&message)?.is_empty() {
                         return Err(HandshakeError::Malformed);
                     }
-                    write_message(&noise.write(&self.introduction())?, out)?;
+                    write_message(&noise.write(&introduction::write(&self.local))?, out)?;
                     Step::ListenerXx3(noise)
                 }
                 Step::ListenerXx3(mut noise) => {
@@ -189,7 +231,7 @@ impl LinkHandshake {
                         self.step = Step::ListenerXx3(noise);
                         return Ok(None);
                     };
-                    let theirs = self.read_introduction(&mut noise, &message)?;
+                    let theirs = introduction::read(&mut noise, &message)?;
                     return self.establish(*noise, theirs).map(Some);
                 }
                 Step::Over(error) => return Err(error),
@@ -210,12 +252,12 @@ impl LinkHandshake {
         match role {
             Role::Dialler => {
                 checked?;
-                if !self.local.passwords.is_empty() {
-                    return Err(HandshakeError::WrongPassword);
+                if theirs.passwords > 0 {
+                    let theirs = usize::from(theirs.passwords);
+                    Ok(Step::DiallerElements { theirs })
+                } else {
+                    self.start_dialler_xx(None, out)
                 }
-                let mut noise = self.start_noise(Noise::initiator)?;
-                write_message(&noise.write(&[])?, out)?;
-                Ok(Step::DiallerXx(noise))
             }
             Role::Listener => {
                 // Whoever can't name our network hears nothing; whoever can shall know why it is refused.
@@ -223,12 +265,28 @@ impl LinkHandshake {
                     self.say(&ours.emit(), out);
                 }
                 checked?;
-                if !self.local.passwords.is_empty() {
-                    return Err(HandshakeError::WrongPassword);
+                if theirs.passwords > 0 {
+                    Ok(self.begin_exchange(usize::from(theirs.passwords), out))
+                } else {
+                    self.start_listener_xx(None)
                 }
-                Ok(Step::ListenerXx1(self.start_noise(Noise::responder)?))
             }
         }
+    }
+
+    /// Begins the Noise handshake as dialler; `psk` is what a password exchange left.
+    fn start_dialler_xx(
+        &self,
+        psk: Option<&[u8; 32]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, HandshakeError> {
+        let mut noise = self.start_noise(psk, Noise::initiator)?;
+        write_message(&noise.write(&[])?, out)?;
+        Ok(Step::DiallerXx(noise))
+    }
+
+    fn start_listener_xx(&self, psk: Option<&[u8; 32]>) -> Result<Step, HandshakeError> {
+        Ok(Step::ListenerXx1(self.start_noise(psk, Noise::responder)?))
     }
 
     /// Writes what belongs to the prologue.
@@ -237,22 +295,33 @@ impl LinkHandshake {
         out.extend_from_slice(bytes);
     }
 
+    /// A hash of all that was said so far.
+    fn said(&self) -> digest::Digest {
+        self.transcript.clone().finish()
+    }
+
     fn start_noise(
         &self,
+        psk: Option<&[u8; 32]>,
         side: impl FnOnce(&Setup<'_>) -> Result<Noise, NoiseError>,
     ) -> Result<Box<Noise>, HandshakeError> {
-        let prologue = self.transcript.clone().finish();
+        let prologue = self.said();
         let noise = side(&Setup {
-            pattern: noise::XX,
+            pattern: if psk.is_some() {
+                noise::XX_PSK
+            } else {
+                noise::XX
+            },
             secret: self.local.identity.noise_secret(),
             remote: None,
+            psk,
             prologue: prologue.as_ref(),
             seed: self.seed.clone(),
         })?;
         Ok(Box::new(noise))
     }
 
-    /// The XX message at the start of what came in, without its length; `None` while it is not whole.
+    /// The message at the start of what came in, without its length; `None` while it is not whole.
     fn take_message(&mut self) -> Result<Option<Vec<u8>>, HandshakeError> {
         let Some((length, rest)) = self.received.split_first_chunk::<2>() else {
             return Ok(None);
@@ -269,48 +338,13 @@ impl LinkHandshake {
         Ok(Some(message))
     }
 
-    fn introduction(&self) -> Vec<u8> {
-        let identity = &self.local.identity;
-        let introduction = Introduction {
-            peer: identity.peer_id(),
-            binding: halves(&identity.noise_binding()),
-            boot_id: self.local.boot_id,
-        };
-        postcard::to_stdvec(&introduction).expect("fixed fields always have an encoding")
-    }
-
-    /// Reads message 2 or 3 and checks that whoever wrote it is who it says.
-    fn read_introduction(
-        &self,
-        noise: &mut Noise,
-        message: &[u8],
-    ) -> Result<Theirs, HandshakeError> {
-        let payload = noise.read(message)?;
-        let (introduction, rest): (Introduction, _) =
-            postcard::take_from_bytes(&payload).map_err(|_| HandshakeError::Malformed)?;
-        if !rest.is_empty() {
-            return Err(HandshakeError::Malformed);
-        }
-        let noise_public = noise.remote_static().ok_or(HandshakeError::Noise)?;
-        verify_noise_binding(
-            &introduction.peer,
-            &noise_public,
-            &joined(&introduction.binding),
-        )
-        .map_err(|_| HandshakeError::BadBinding)?;
-        Ok(Theirs {
-            peer: introduction.peer,
-            noise_public,
-            boot_id: introduction.boot_id,
-        })
-    }
-
     fn establish(&mut self, noise: Noise, theirs: Theirs) -> Result<Established, HandshakeError> {
         Ok(Established {
             peer: theirs.peer,
             peer_noise_public: theirs.noise_public,
             peer_boot_id: theirs.boot_id,
             stream: SealedStream::new(&noise.split()?),
+            password: self.password,
             rest: mem::take(&mut self.received),
         })
     }
@@ -325,6 +359,9 @@ impl fmt::Debug for LinkHandshake {
             Step::Hello {
                 role: Role::Listener,
             } => "listener, waits for hello",
+            Step::DiallerElements { .. } => "dialler, waits for elements",
+            Step::DiallerAnswer(_) => "dialler, waits for the answer to its tags",
+            Step::ListenerProof(_) => "listener, waits for elements and tags",
             Step::DiallerXx(_) => "dialler, waits for XX 2",
             Step::ListenerXx1(_) => "listener, waits for XX 1",
             Step::ListenerXx3(_) => "listener, waits for XX 3",
@@ -348,106 +385,13 @@ pub struct Established {
     pub peer_noise_public: [u8; 32],
     /// The boot id the other side gave.
     pub peer_boot_id: u64,
+    /// Which of our passwords the other side has as well, counted from the newest, 0; `None` if we have none. With both of two
+    /// it is the newest.
+    pub password: Option<usize>,
     /// Seals and opens everything from here on.
     pub stream: SealedStream,
     /// What came in behind the handshake, already part of the sealed stream: hand it to `stream` first.
     pub rest: Vec<u8>,
-}
-
-/// Why a link can't be set up. [`HandshakeError::fault`] says who has to change something.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandshakeError {
-    /// What came in is no hello: another protocol speaks there.
-    #[error("the other side does not speak weave")]
-    NotWeave,
-    /// No protocol version is spoken by both sides.
-    #[error("the other side speaks protocol versions {oldest} to {newest} only")]
-    Version {
-        /// The oldest version the other side speaks.
-        oldest: u16,
-        /// The newest version the other side speaks.
-        newest: u16,
-    },
-    /// The other side belongs to a network of another name.
-    #[error("the other side is of another network")]
-    OtherNetwork,
-    /// Our network has a password, the other side has none.
-    #[error("this side has a password and the other side has none")]
-    PasswordHere,
-    /// The other side's network has a password, ours has none.
-    #[error("the other side has a password and this side has none")]
-    PasswordThere,
-    /// Both sides have passwords, and none of one side's is the other's. Both sides get this error.
-    ///
-    /// It is what either side sees of a wrong password, and as likely as not that is the cause; bytes changed on the way
-    /// look the same.
-    #[error("wrong password: this side's and the other side's differ")]
-    WrongPassword,
-    /// The X25519 key in use is not signed by the peer id that was given.
-    #[error("the other side is not who it says it is")]
-    BadBinding,
-    /// A handshake message was damaged, forged or replayed, or a hello was changed on the way.
-    #[error("a handshake message does not fit what was said before")]
-    Noise,
-    /// The other side used a public key of small order, with which anybody could read along.
-    #[error("the other side used a weak key")]
-    WeakKey,
-    /// A handshake message says it is longer than any is.
-    #[error("a handshake message is too long")]
-    TooLong,
-    /// A hello or a payload has fields that no router writes.
-    #[error("a handshake message is malformed")]
-    Malformed,
-    /// The caller went on after the handshake had ended.
-    #[error("the handshake is over")]
-    Over,
-}
-
-impl HandshakeError {
-    /// Who has to change something.
-    #[must_use]
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Version { .. }
-            | Self::OtherNetwork
-            | Self::PasswordHere
-            | Self::PasswordThere
-            | Self::WrongPassword => Fault::Incompatible,
-            Self::NotWeave
-            | Self::BadBinding
-            | Self::Noise
-            | Self::WeakKey
-            | Self::TooLong
-            | Self::Malformed => Fault::Peer,
-            Self::Over => Fault::Caller,
-        }
-    }
-}
-
-impl From<NoiseError> for HandshakeError {
-    fn from(error: NoiseError) -> Self {
-        match error {
-            NoiseError::Refused => Self::Noise,
-            NoiseError::WeakKey => Self::WeakKey,
-        }
-    }
-}
-
-/// The payload of XX messages 2 and 3, in postcard.
-#[derive(Serialize, Deserialize)]
-struct Introduction {
-    peer: PeerId,
-    /// The signature's two halves: serde knows arrays up to 32.
-    binding: [[u8; 32]; 2],
-    boot_id: u64,
-}
-
-/// What a checked introduction says.
-struct Theirs {
-    peer: PeerId,
-    noise_public: [u8; 32],
-    boot_id: u64,
 }
 
 fn write_message(message: &[u8], out: &mut Vec<u8>) -> Result<(), HandshakeError> {
@@ -455,20 +399,6 @@ fn write_message(message: &[u8], out: &mut Vec<u8>) -> Result<(), HandshakeError
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(message);
     Ok(())
-}
-
-fn halves(signature: &[u8; 64]) -> [[u8; 32]; 2] {
-    let mut halves = [[0; 32]; 2];
-    halves[0].copy_from_slice(&signature[..32]);
-    halves[1].copy_from_slice(&signature[32..]);
-    halves
-}
-
-fn joined(halves: &[[u8; 32]; 2]) -> [u8; 64] {
-    let mut signature = [0; 64];
-    signature[..32].copy_from_slice(&halves[0]);
-    signature[32..].copy_from_slice(&halves[1]);
-    signature
 }
 
 /// Message 2, the longest, has 197 bytes with a boot id of today, 202 at most; the rest is room for later versions.

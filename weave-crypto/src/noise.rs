@@ -23,12 +23,14 @@ pub(crate) struct Noise {
 
 /// What the two sides of a handshake know and agree on before the first message.
 pub(crate) struct Setup<'a> {
-    /// [`XX`] or [`IK`].
+    /// [`XX`], [`XX_PSK`] or [`IK`].
     pub(crate) pattern: &'static str,
     /// Our X25519 secret.
     pub(crate) secret: &'a [u8; 32],
     /// The other side's X25519 key, if the pattern wants it known.
     pub(crate) remote: Option<&'a [u8; 32]>,
+    /// What both sides must have beforehand, if the pattern wants it.
+    pub(crate) psk: Option<&'a [u8; 32]>,
     /// What both sides must have seen alike.
     pub(crate) prologue: &'a [u8],
     /// Makes the ephemeral key; never to be used twice.
@@ -129,8 +131,12 @@ fn builder<'a>(setup: &Setup<'a>) -> Result<Builder<'a>, NoiseError> {
     let builder = Builder::with_resolver(setup.pattern.parse()?, resolver)
         .local_private_key(setup.secret)?
         .prologue(setup.prologue)?;
-    Ok(match setup.remote {
+    let builder = match setup.remote {
         Some(remote) => builder.remote_public_key(remote)?,
+        None => builder,
+    };
+    Ok(match setup.psk {
+        Some(psk) => builder.psk(0, psk)?,
         None => builder,
     })
 }
@@ -328,6 +334,8 @@ fn noise_nonce(counter: u64) -> aead::Nonce {
 
 /// Neither side knows the other beforehand: links.
 pub(crate) const XX: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
+/// The same with a pre-shared key, mixed in before the first message: links of a network with a password.
+pub(crate) const XX_PSK: &str = "Noise_XXpsk0_25519_ChaChaPoly_SHA256";
 /// The initiator knows the responder's key, and shows its own in the first message: tunnels.
 pub(crate) const IK: &str = "Noise_IK_25519_ChaChaPoly_SHA256";
 

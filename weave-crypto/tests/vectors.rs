@@ -7,8 +7,8 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use weave_crypto::{
-    Established, Identity, LinkHandshake, LinkLocal, NetworkId, Passwords, SealedStream, Suite,
-    TunnelInitiation, TunnelKeys, TunnelLocal, respond,
+    Established, HandshakeError, Identity, LinkHandshake, LinkLocal, NetworkId, PasswordKey,
+    Passwords, SealedStream, Suite, TunnelInitiation, TunnelKeys, TunnelLocal, respond,
 };
 
 /// A vector file in the making.
@@ -129,6 +129,72 @@ fn a_link() {
     send("frame_hello_from_b", &mut b, &mut a, b"hello");
     send("frame_empty_from_a", &mut a, &mut b, b"");
     vectors.check(include_str!("vectors/link.txt"));
+}
+
+#[test]
+fn links_with_passwords() {
+    let mut vectors = Vectors::new(
+        "Links as in link.txt with passwords, stretched: first \"correct horse\" on both sides; then a, whose newest is\n\
+         \"battery staple\" and whose older one is \"correct horse\", dials b, which has \"correct horse\" alone; last a, with\n\
+         \"battery staple\" alone, dials b, and is refused.",
+    );
+    let network = NetworkId::from_name("weave");
+    let derive = |password: &str| {
+        PasswordKey::derive(password.as_bytes(), network).expect("there is memory")
+    };
+    let (staple, horse) = (derive("battery staple"), derive("correct horse"));
+    for (case, of_a) in [
+        ("one", Passwords::one(horse.clone())),
+        ("two", Passwords::two(staple.clone(), horse.clone())),
+        ("wrong", Passwords::one(staple)),
+    ] {
+        let mut wire = Vec::new();
+        let local = |identity, boot_id, passwords| LinkLocal {
+            identity,
+            network,
+            boot_id,
+            passwords,
+        };
+        let mut dialler = LinkHandshake::dialler(local(a(), 1_000, of_a), seed(0x80), &mut wire);
+        let of_b = Passwords::one(horse.clone());
+        let mut listener = LinkHandshake::listener(local(b(), 2_000, of_b), seed(0xc0));
+        let mut at_a = None;
+        for name in [
+            "dialler_hello",
+            "listener_hello_and_elements",
+            "proof",
+            "answer",
+            "xx_1",
+            "xx_2",
+            "xx_3",
+        ] {
+            vectors.hex(&format!("{case}_{name}"), &wire);
+            let bytes = std::mem::take(&mut wire);
+            let to_listener = ["dialler_hello", "proof", "xx_1", "xx_3"].contains(&name);
+            let side = if to_listener {
+                &mut listener
+            } else {
+                &mut dialler
+            };
+            match side.handle_bytes(&bytes, &mut wire) {
+                Ok(None) => {}
+                Ok(Some(established)) if to_listener => assert_eq!(established.password, Some(0)),
+                Ok(Some(established)) => at_a = Some(established),
+                Err(error) => {
+                    assert_eq!((case, error), ("wrong", HandshakeError::WrongPassword));
+                    if !to_listener {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(mut at_a) = at_a {
+            at_a.stream.seal(b"hello", &mut wire).unwrap();
+            vectors.hex(&format!("{case}_frame_hello_from_a"), &wire);
+            assert_eq!(at_a.password, Some(usize::from(case == "two")));
+        }
+    }
+    vectors.check(include_str!("vectors/link_password.txt"));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The state folder: who this router is, how often it started, and whom it knew.
 //!
-//! Four small files, each replaced whole: `identity` (secret, mode 0600), `boot-id`, `peers`, and `lock`, which
-//! keeps a second router out while one runs; and `identity.bak` where the identity was another router's, too. A file is written beside its place, synced, and renamed, so that
+//! Five small files, each replaced whole: `identity` and `passwords` (secret, mode 0600), `boot-id`, `peers`, and `lock`,
+//! which keeps a second router out while one runs; and `identity.bak` where the identity was another router's, too. A file
+//! is written beside its place, synced, and renamed, so that
 //! a crash leaves the old or the new one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -49,6 +50,17 @@ pub enum StateError {
          read it, delete it, and the router makes a new identity"
     )]
     KeyExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others may read the passwords.
+    #[error(
+        "the file {path} may be read by others (mode {mode:03o}): chmod 600 {path}; if they may have read it, change \
+         the network's password"
+    )]
+    PasswordsExposed {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
@@ -133,7 +145,14 @@ impl StateDir {
     pub fn discard_if_new(self) {
         if self.is_new {
             // Whatever is left is what the next start finds, and takes.
-            for name in ["identity", "identity.bak", "boot-id", "peers", "lock"] {
+            for name in [
+                "identity",
+                "identity.bak",
+                "passwords",
+                "boot-id",
+                "peers",
+                "lock",
+            ] {
                 let _ = fs::remove_file(self.path.join(name));
             }
             let _ = fs::remove_dir(&self.path);
@@ -233,6 +252,41 @@ impl StateDir {
         self.replace("peers", text.as_bytes())
     }
 
+    /// The passwords kept, one a line, the newest first; none where none are.
+    ///
+    /// # Errors
+    /// [`StateError::PasswordsExposed`], [`StateError::Damaged`], or the system's refusal.
+    pub fn passwords(&self) -> Result<Option<Zeroizing<String>>, StateError> {
+        let Some(text) = self.read(PASSWORDS)? else {
+            return Ok(None);
+        };
+        let path = self.passwords_path();
+        let mode = mode(&path)?;
+        if mode & 0o077 != 0 {
+            return Err(StateError::PasswordsExposed { path, mode });
+        }
+        Ok(Some(text))
+    }
+
+    /// Keeps passwords, one a line; none may hold a line end.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn store_passwords(&self, passwords: &[&str]) -> Result<(), StateError> {
+        let length = passwords.iter().map(|password| password.len() + 1).sum();
+        let mut text = Zeroizing::new(String::with_capacity(length));
+        for password in passwords {
+            text.push_str(password);
+            text.push('\n');
+        }
+        self.replace(PASSWORDS, text.as_bytes())
+    }
+
+    /// Where passwords are kept.
+    pub fn passwords_path(&self) -> PathBuf {
+        self.path.join(PASSWORDS)
+    }
+
     fn boot_id(&self) -> Result<Option<u64>, StateError> {
         let Some(text) = self.read("boot-id")? else {
             return Ok(None);
@@ -304,6 +358,9 @@ pub fn os_seed() -> io::Result<[u8; 32]> {
     SysRng.try_fill_bytes(&mut seed).map_err(io::Error::other)?;
     Ok(seed)
 }
+
+/// The file with the passwords.
+const PASSWORDS: &str = "passwords";
 
 /// More than [`StateDir::PEERS_MAX`] of the longest addresses (an IPv6 one with scope: 63 bytes).
 const FILE_BYTES_MAX: usize = 16 << 10;

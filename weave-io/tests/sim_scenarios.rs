@@ -1,11 +1,15 @@
 //! Scenarios by chance and from seed files, under all checkers.
 //!
-//! `WEAVE_SIM_SCENARIOS=N` runs so many instead of 500, `WEAVE_SIM_FROM=S` begins with another number.
+//! What fails is printed as text, and written to a file in `target/tmp`.
+//!
+//! `WEAVE_SIM_SCENARIOS=N` runs so many instead of 500, `WEAVE_SIM_FROM=S` begins with another number;
+//! `WEAVE_SIM_CASES=N` runs so many small ones instead of 12.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
-use weave_io::sim::{Scenario, run, scenarios, shrink};
+use weave_io::sim::{Failure, Scenario, run, scenarios, shrink};
 
 /// Runs that a failure is made smaller with: some seconds.
 const SHRINK_RUNS_MAX: usize = 60;
@@ -24,12 +28,13 @@ fn scenarios_of_odd_numbers_hold() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: number("WEAVE_SIM_CASES", 12) as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn small_scenarios_hold_and_shrink_when_they_do_not(scenario in scenarios(5)) {
         if let Err(failure) = run(&scenario) {
-            return Err(TestCaseError::fail(failure.to_string()));
+            let place = keep(&failure);
+            return Err(TestCaseError::fail(format!("{failure}\nas a file: {place}")));
         }
     }
 }
@@ -75,14 +80,22 @@ fn the_same_seed_gives_the_same_trace() {
     assert_eq!(hashes.len(), 3);
 }
 
+/// Writes a scenario that failed to a file that outlives the output of the run; says where. Each gets a name of its
+/// own: of those that shrinking tries, the newest is the smallest.
+fn keep(failure: &Failure) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("failed-{}-{number}.txt", std::process::id());
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let text = format!("# {}\n{}", failure.violation, failure.scenario);
+    match std::fs::write(&path, text) {
+        Ok(()) => path.display().to_string(),
+        Err(error) => format!("none: {}: {error}", path.display()),
+    }
+}
+
 /// Runs so many scenarios of even or odd numbers, and tells of all that fail; the first few are made smaller.
 fn run_numbers(rest: u64) {
-    let number = |name: &str, default| {
-        std::env::var(name).map_or(default, |text| {
-            text.parse()
-                .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
-        })
-    };
     let from: u64 = number("WEAVE_SIM_FROM", 0);
     let count: u64 = number("WEAVE_SIM_SCENARIOS", 500);
     let mut failed = Vec::new();
@@ -90,10 +103,19 @@ fn run_numbers(rest: u64) {
         if let Err(failure) = run(&Scenario::from_seed(number)) {
             if failed.len() < SHRUNK_MAX {
                 let smaller = shrink(failure, SHRINK_RUNS_MAX);
-                eprintln!("scenario {number}, made smaller: {smaller}");
+                let place = keep(&smaller);
+                eprintln!("scenario {number}, made smaller: {smaller}\nas a file: {place}");
             }
             failed.push(number);
         }
     }
     assert!(failed.is_empty(), "scenarios that failed: {failed:?}");
+}
+
+/// A number from the environment.
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+    })
 }

@@ -347,6 +347,76 @@ fn routers_behind_nat_boxes_reach_each_other_through_one_in_the_open() {
     }
 }
 
+#[test]
+fn routers_behind_two_nat_boxes_find_a_direct_path_where_the_kind_of_box_allows_it() {
+    for mapping in NatBehaviour::ALL {
+        for filtering in NatBehaviour::ALL {
+            let kind = NatKind {
+                mapping,
+                filtering,
+                timeout: NatKind::TIMEOUT,
+            };
+            let mut world = World::new(14);
+            let open = world.add_router("r0");
+            let routers = ["r1", "r2"].map(|name| {
+                let nat = world.add_nat(kind);
+                let router = world.add_router_behind(name, nat);
+                world.connect(router, open);
+                router
+            });
+            let hosts = [
+                world.add_host(routers[0], "10.0.0.1/24"),
+                world.add_host(routers[1], "10.0.0.2/24"),
+            ];
+            // Its beacons are frames all the time, and the checkers find any that is lost.
+            watch_all(&mut world, &hosts);
+            let direct = |world: &World| {
+                let route = |from: RouterId, to: RouterId| {
+                    let status = world.status(from).unwrap();
+                    let name = format!("r{to}");
+                    status
+                        .routes
+                        .into_iter()
+                        .find(|route| route.destination == name)
+                };
+                let routes = [route(routers[0], routers[1]), route(routers[1], routers[0])];
+                routes.map(|route| {
+                    route.map(|route| (route.direct_remote.is_some(), route.direct_path))
+                })
+            };
+            let both =
+                |world: &World| direct(world).iter().flatten().filter(|at| at.0).count() == 2;
+            // Probes must be let in, and answered from where they went.
+            let is_possible = match mapping {
+                NatBehaviour::EndpointIndependent => true,
+                NatBehaviour::AddressDependent => filtering == NatBehaviour::EndpointIndependent,
+                NatBehaviour::AddressAndPortDependent => false,
+            };
+            let is_found = world.run_while_not(seconds(10), both);
+            assert_eq!(is_found, is_possible, "{kind}: {:?}", direct(&world));
+            if is_possible {
+                // The boxes forget: by the relay, and by a new path.
+                world.apply(&Fault::NatRebind(routers[0]));
+                world.run_for(seconds(1));
+                assert!(world.run_while_not(seconds(10), both), "{kind}: again");
+            } else {
+                // Between two tries, both say why there is none.
+                let say_why = |world: &World| {
+                    direct(world).into_iter().flatten().all(|(_, words)| {
+                        words.is_some_and(|words| {
+                            words.starts_with("no direct path: no answer from")
+                                && words.contains("the NATs of both change ports")
+                        })
+                    })
+                };
+                let is_said = world.run_while_not(seconds(10), say_why);
+                assert!(is_said, "{kind}: {:?}", direct(&world));
+            }
+            world.assert_clean();
+        }
+    }
+}
+
 /// Routers in a row, each told of the one before, each with a container. Discovery makes a mesh of them.
 fn line(seed: u64, count: usize) -> (World, Vec<RouterId>, Vec<HostId>) {
     let mut world = World::new(seed);

@@ -10,6 +10,9 @@
 //! | being set up at once | [`STRANGERS_HALF_OPEN_MAX`] | [`HALF_OPEN_MAX`](crate::HALF_OPEN_MAX), strangers included |
 //! | let in by a second | [`STRANGERS_PER_S`] | [`ALL_PER_S`], strangers included |
 //! | from one source | [`SOURCE_BURST`], then one a second; given back when a peer is let in | the same |
+//!
+//! A wrong password takes its source's burst away, so that one guess a second is tested at most. Hosts behind one
+//! address share its budget: who guesses from there slows its neighbours down, and nobody else.
 
 #[cfg(test)]
 mod tests;
@@ -165,6 +168,16 @@ impl Budget {
         self.admitted.insert(source, now);
     }
 
+    /// A wrong password came on a connection that was let in: nothing is left of its source's burst.
+    pub(crate) fn handle_wrong(&mut self, now: Instant, source: Source, class: Class) {
+        let place = self.place(source);
+        let bucket = match class {
+            Class::Known => &mut self.known_sources[place],
+            Class::Stranger => &mut self.stranger_sources[place],
+        };
+        bucket.empty(now);
+    }
+
     fn place(&self, source: Source) -> usize {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.secret);
@@ -193,6 +206,12 @@ impl Bucket {
 
     pub(crate) fn take(&mut self, now: Instant, per_s: u32) {
         self.full_at = self.full_at.max(now) + Duration::from_secs(1) / per_s;
+    }
+
+    /// Of a bucket that fills up by one a second: nothing is left until a second has passed.
+    fn empty(&mut self, now: Instant) {
+        let full_at = now + Duration::from_secs(u64::from(SOURCE_BURST));
+        self.full_at = self.full_at.max(full_at);
     }
 
     /// One of a bucket that fills up by one a second.

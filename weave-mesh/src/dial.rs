@@ -3,6 +3,10 @@
 //! Each wish (a target of the user's, a peer met in records) has rounds: a round tries the
 //! addresses one after the other, 250 ms apart, and the next round starts a back-off after the
 //! start of this one. The first to reach the peer ends it.
+//!
+//! Whoever refuses us for what only people can change (a password, `--deny`) is left alone for longer, 10 s to 5 min:
+//! trying again soon would do no more than use up guesses and fill logs. A new password of our own, a new boot or
+//! address of theirs, or the user's `connect` has it tried again at once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -30,6 +34,10 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 const BACK_OFF_MAX_NEAR: Duration = Duration::from_secs(3);
 /// Longest back-off for others.
 const BACK_OFF_MAX_FAR: Duration = Duration::from_secs(60);
+/// First back-off after a refusal that only people can change, from the refusal on; × 2 each time, up to 20 % less.
+const REFUSED_MIN: Duration = Duration::from_secs(10);
+/// The longest.
+const REFUSED_MAX: Duration = Duration::from_secs(300);
 /// Steps after which the longest back-off is reached.
 const STEPS_MAX: u32 = 16;
 /// A neighbour lost this long ago is as good as a target.
@@ -110,6 +118,10 @@ enum Rest {
 #[derive(Debug)]
 struct Wish {
     step: u32,
+    /// Rounds in a row that ended with a refusal that only people can change.
+    refused: u32,
+    /// One of them is this round.
+    is_refused: bool,
     /// Start of the next round.
     next_at: Instant,
     /// Addresses that this round has not tried yet.
@@ -132,6 +144,8 @@ impl Wish {
     fn new(next_at: Instant) -> Self {
         Self {
             step: 0,
+            refused: 0,
+            is_refused: false,
             next_at,
             queue: VecDeque::new(),
             next_address_at: next_at,
@@ -144,6 +158,13 @@ impl Wish {
             addresses: Vec::new(),
             working: None,
         }
+    }
+
+    /// Nothing that was refused is held against it any more.
+    fn is_worth_trying(&mut self) {
+        self.step = 0;
+        self.refused = 0;
+        self.is_refused = false;
     }
 
     fn is_satisfied(&self, now: Instant, is_linked: &dyn Fn(&PeerId) -> bool) -> bool {
@@ -159,7 +180,7 @@ impl Dialler {
         self.rests_until = Rest::Awake;
         let purpose = Purpose::Target(target);
         if let Some(wish) = self.wishes.get_mut(&purpose) {
-            wish.step = 0;
+            wish.is_worth_trying();
             wish.next_at = now;
             wish.is_self_until = None;
             return true;
@@ -230,7 +251,7 @@ impl Dialler {
             wish.peer = Some(*peer);
             if wish.boot_id != *boot_id || wish.addresses != *addresses {
                 if wish.boot_id != 0 {
-                    wish.step = 0;
+                    wish.is_worth_trying();
                     wish.next_at = wish.next_at.min(first_at);
                 }
                 wish.boot_id = *boot_id;
@@ -287,6 +308,7 @@ impl Dialler {
                     || wish.lost_at.is_some_and(|at| now < at + LOST_LATELY);
                 wish.next_at = now + back_off(wish.step, is_near, random);
                 wish.step = (wish.step + 1).min(STEPS_MAX);
+                wish.is_refused = false;
                 wish.next_address_at = now;
                 match purpose {
                     Purpose::Target(target) => match target.socket() {
@@ -337,6 +359,7 @@ impl Dialler {
             wish.peer = Some(peer);
             wish.working = Some(remote);
             wish.last_error = None;
+            wish.refused = 0;
             wish.queue.clear();
         }
         if let Some(wish) = self.wishes.get_mut(&Purpose::Peer(peer)) {
@@ -386,7 +409,7 @@ impl Dialler {
             }
             wish.lost_at = Some(now);
             if now >= since + LIVED {
-                wish.step = 0;
+                wish.is_worth_trying();
                 let patience = match purpose {
                     Purpose::Target(_) | Purpose::Rejoin(_) => Duration::ZERO,
                     Purpose::Peer(peer) => patience_of_larger(own, peer),
@@ -401,6 +424,29 @@ impl Dialler {
         self.rests_until = Rest::Awake;
         for wish in self.wishes.values_mut() {
             wish.step = 0;
+            wish.next_at = now;
+        }
+    }
+
+    /// A connection for this purpose [failed](Self::failed) for what only people can change.
+    pub(crate) fn refused(&mut self, now: Instant, purpose: &Purpose, random: &mut impl Rng) {
+        let Some(wish) = self.wishes.get_mut(purpose) else {
+            return;
+        };
+        // Once a round, however many addresses lead to refusals.
+        if !std::mem::replace(&mut wish.is_refused, true) {
+            wish.next_at = wish
+                .next_at
+                .max(now + refused_back_off(wish.refused, random));
+            wish.refused = (wish.refused + 1).min(STEPS_MAX);
+        }
+    }
+
+    /// What others refused us for may have changed: whoever did is tried at once.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        self.rests_until = Rest::Awake;
+        for wish in self.wishes.values_mut().filter(|wish| wish.refused > 0) {
+            wish.is_worth_trying();
             wish.next_at = now;
         }
     }
@@ -506,6 +552,14 @@ fn back_off(step: u32, is_near: bool, random: &mut impl Rng) -> Duration {
         delay = delay * 3 / 2;
     }
     delay.min(longest) * random.random_range(800..=1200) / 1000
+}
+
+fn refused_back_off(refused: u32, random: &mut impl Rng) -> Duration {
+    let longest = REFUSED_MIN
+        .saturating_mul(1 << refused.min(STEPS_MAX))
+        .min(REFUSED_MAX);
+    // Less, not more: the bounds hold as they stand.
+    (longest * random.random_range(800..=1000) / 1000).max(REFUSED_MIN)
 }
 
 #[cfg(test)]

@@ -69,6 +69,72 @@ pub enum FailReason {
     /// Sealed bytes did not open, or a frame never became whole.
     #[error("bytes of the connection were changed on the way")]
     Unreadable,
+    /// This router is told to refuse the identity found there.
+    #[error("this router refuses the identity found there (--deny)")]
+    Denied,
+    /// The other router is told to refuse ours.
+    #[error("the other router refuses this router's identity (--deny)")]
+    DeniedThere,
+}
+
+impl FailReason {
+    /// Whether only people can change it: trying again soon is of no use.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Handshake(error) => Admission::of(error).is_some(),
+            Self::Denied | Self::DeniedThere => true,
+            Self::Resolve(_)
+            | Self::Closed(_)
+            | Self::SetUpTimeout
+            | Self::Itself
+            | Self::Clone
+            | Self::Full
+            | Self::StaleBoot
+            | Self::Protocol
+            | Self::Goodbye
+            | Self::Forgotten
+            | Self::Unreadable => false,
+        }
+    }
+}
+
+/// Why somebody is not let in who otherwise could be: what only people can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Admission {
+    /// This network has a password, the other router has none.
+    #[error("it has no password, and this network has one")]
+    NoPassword,
+    /// The other router has a password, this network has none.
+    #[error("it has a password, and this network has none")]
+    SurplusPassword,
+    /// Its password is not ours.
+    #[error("its password is not that of this network")]
+    WrongPassword,
+    /// This router is told to refuse its identity.
+    #[error("this router refuses its identity (--deny)")]
+    Denied,
+}
+
+impl Admission {
+    /// The one that a failed set-up is about.
+    pub(crate) fn of(error: &HandshakeError) -> Option<Self> {
+        match error {
+            HandshakeError::PasswordHere => Some(Self::NoPassword),
+            HandshakeError::PasswordThere => Some(Self::SurplusPassword),
+            HandshakeError::WrongPassword => Some(Self::WrongPassword),
+            HandshakeError::NotWeave
+            | HandshakeError::Version { .. }
+            | HandshakeError::OtherNetwork
+            | HandshakeError::BadBinding
+            | HandshakeError::Noise
+            | HandshakeError::WeakKey
+            | HandshakeError::TooLong
+            | HandshakeError::Malformed
+            | HandshakeError::Over
+            | _ => None,
+        }
+    }
 }
 
 /// Why a link went down.
@@ -99,6 +165,12 @@ pub enum DownReason {
     /// This router stops.
     #[error("this router stops")]
     Shutdown,
+    /// This router is told to refuse the neighbour.
+    #[error("this router refuses that identity (--deny)")]
+    Denied,
+    /// The neighbour is told to refuse this router.
+    #[error("the neighbour refuses this router's identity (--deny)")]
+    DeniedThere,
 }
 
 /// Why a message could not be sent. The caller may try again later, or another way.

@@ -25,6 +25,7 @@
 //!         discovery: true,
 //!         conn_limit: 32,
 //!         aes: true,
+//!         denied: Default::default(),
 //!     };
 //!     let identity = Arc::new(Identity::from_seed([seed; 32])); // secret, kept
 //!     let random = [seed + 100; 32]; // fresh at each start
@@ -89,7 +90,7 @@ pub use crate::{
     budget::HALF_OPEN_MAX,
     conn::ConnId,
     dial::{DIALS_MAX, TARGETS_MAX, TargetState, TargetStatus},
-    error::{CloseReason, DownReason, FailReason, SendError},
+    error::{Admission, CloseReason, DownReason, FailReason, SendError},
     link::{Link, PATH_MTU_BYTES_BASE},
     liveness::{ACTIVE_FOR, ACTIVE_INTERVAL, ANSWERS_MIN, IDLE_INTERVAL, MISSES_MAX},
     mesh::{

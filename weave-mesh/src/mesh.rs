@@ -4,9 +4,11 @@
 //!
 //! * `streams` connections and links, `messages` what is said on them, `packets` the data packets among it;
 //! * `probing` whether a link's carriers answer, `direct` paths to routers that are no neighbours;
+//! * `admission` whom to refuse;
 //! * `gossip` records, `intake` those of others, `dialling` whom to dial, `addresses` which addresses count.
 
 mod addresses;
+mod admission;
 mod clones;
 mod config;
 mod dialling;
@@ -395,6 +397,15 @@ impl Mesh {
     /// The link to a neighbour.
     pub fn link(&self, peer: &PeerId) -> Option<&Link> {
         self.links.get(peer)
+    }
+
+    /// What another mesh is to be told that takes this one's place: the configuration as commands have changed it.
+    pub fn config(&self) -> MeshConfig {
+        let targets = self.targets().into_iter().map(|status| status.target);
+        MeshConfig {
+            targets: targets.collect(),
+            ..self.config.clone()
+        }
     }
 
     /// The user's targets and how they stand.

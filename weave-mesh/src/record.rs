@@ -51,7 +51,7 @@ impl RecordKind {
     /// Every kind, in the order of their numbers.
     pub const ALL: [Self; 2] = [Self::Router, Self::Links];
 
-    fn from_byte(byte: u8) -> Option<Self> {
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Router),
             1 => Some(Self::Links),

@@ -22,9 +22,20 @@ pub struct MeshStats {
     pub set_up_timeouts: u64,
     /// Set-ups that ended since the other side broke the protocol.
     pub set_up_peer_errors: u64,
-    /// Set-ups that ended since the other side is of another network or release, or lacks a
-    /// password.
+    /// Set-ups that ended since the other side is of another network or release.
     pub set_up_incompatible: u64,
+    /// Set-ups that ended since the other side has no password, and this network has one.
+    pub password_missing: u64,
+    /// Set-ups that ended since the other side has a password, and this network has none.
+    pub password_surplus: u64,
+    /// Streams accepted and refused since the other side's password is wrong: guesses that were tested.
+    pub wrong_passwords: u64,
+    /// Streams dialled that ended since the other side has another password.
+    pub password_differs: u64,
+    /// Streams closed untested, since a wrong password had just come from their source.
+    pub refused_guessing: u64,
+    /// Streams refused since the other side's identity is ([`Mesh::deny`](crate::Mesh::deny)).
+    pub refused_denied: u64,
     /// Set-ups that ended for another cause.
     pub set_up_errors: u64,
     /// Streams that led back to this router.
@@ -53,6 +64,10 @@ pub struct MeshStats {
     pub records_malformed: u64,
     /// Records of a kind that a later release may know.
     pub records_unknown_kind: u64,
+    /// Keys of records of such a kind, in lists and wants; they are passed over.
+    pub keys_unknown_kind: u64,
+    /// Goodbyes for a reason that a later release may know; the stream is gone, and no more is concluded.
+    pub goodbyes_unknown: u64,
     /// Records not signed by their origin for this network.
     pub records_bad_signature: u64,
     /// Records that say what can't be true.
@@ -105,6 +120,12 @@ impl MeshStats {
             ("set_up_peer_errors", self.set_up_peer_errors),
             ("set_up_incompatible", self.set_up_incompatible),
             ("set_up_errors", self.set_up_errors),
+            ("password_missing", self.password_missing),
+            ("password_surplus", self.password_surplus),
+            ("wrong_passwords", self.wrong_passwords),
+            ("password_differs", self.password_differs),
+            ("refused_guessing", self.refused_guessing),
+            ("refused_denied", self.refused_denied),
             ("connected_to_self", self.connected_to_self),
             ("stale_boot_ids", self.stale_boot_ids),
             ("clones_met", self.clones_met),
@@ -113,6 +134,8 @@ impl MeshStats {
             ("malformed_messages", self.malformed_messages),
             ("records_malformed", self.records_malformed),
             ("records_unknown_kind", self.records_unknown_kind),
+            ("keys_unknown_kind", self.keys_unknown_kind),
+            ("goodbyes_unknown", self.goodbyes_unknown),
             ("records_bad_signature", self.records_bad_signature),
             ("records_contradictory", self.records_contradictory),
             ("records_equivocal", self.records_equivocal),

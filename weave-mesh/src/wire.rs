@@ -2,7 +2,8 @@
 //!
 //! Each is a postcard enum; the order of its variants is the protocol, so a new one goes to the
 //! end. Decoding is bounded by the frame's own length: no length field makes it allocate more
-//! than the bytes that are there.
+//! than the bytes that are there. Kinds of records and reasons of goodbyes stand in messages as
+//! plain numbers, so that those that a later release adds decode here, too.
 
 #[cfg(test)]
 mod vectors;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use weave_crypto::PeerId;
 
 use crate::probe::Probe;
-use crate::record::Key;
+use crate::record::{Key, RecordKind};
 
 /// Most bytes of an encoded message: a frame of the sealed stream.
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024;
@@ -42,21 +43,71 @@ pub struct Routed {
     pub body: Vec<u8>,
 }
 
-/// Why a router ends a link on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Why a router ends a link on purpose. The numbers are the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
 pub enum Goodbye {
     /// It stops.
-    Shutdown,
+    Shutdown = 0,
     /// Another stream between the same two routers stays.
-    Duplicate,
+    Duplicate = 1,
     /// The receiver's boot id is older than one known of it.
-    StaleBoot,
+    StaleBoot = 2,
     /// It has as many neighbours as it wants.
-    Full,
+    Full = 3,
     /// It took a new boot id, and sets its links up anew.
-    Renewed,
+    Renewed = 4,
     /// The user told it to forget this peer.
-    Forgotten,
+    Forgotten = 5,
+    /// The user told it to refuse this identity.
+    Denied = 6,
+}
+
+impl Goodbye {
+    /// Every reason, in the order of their numbers.
+    const ALL: [Self; 7] = [
+        Self::Shutdown,
+        Self::Duplicate,
+        Self::StaleBoot,
+        Self::Full,
+        Self::Renewed,
+        Self::Forgotten,
+        Self::Denied,
+    ];
+
+    /// The reason of this number; none for one that only a later release knows.
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// A [`Key`] as it stands in a message: of any kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AnyKey {
+    pub(crate) origin: PeerId,
+    pub(crate) kind: u32,
+    pub(crate) seq: u64,
+}
+
+impl AnyKey {
+    /// The key; none if only a later release knows its kind.
+    pub(crate) fn known(&self) -> Option<Key> {
+        Some(Key {
+            origin: self.origin,
+            kind: RecordKind::from_byte(u8::try_from(self.kind).ok()?)?,
+            seq: self.seq,
+        })
+    }
+}
+
+impl From<Key> for AnyKey {
+    fn from(key: Key) -> Self {
+        Self {
+            origin: key.origin,
+            kind: key.kind as u32,
+            seq: key.seq,
+        }
+    }
 }
 
 /// One control message.
@@ -84,10 +135,10 @@ pub(crate) enum Control {
     List {
         first: PeerId,
         last: PeerId,
-        keys: Vec<Key>,
+        keys: Vec<AnyKey>,
     },
     /// Records that the sender wants.
-    Want(Vec<Key>),
+    Want(Vec<AnyKey>),
     /// A message on its way between two routers.
     Routed(Routed),
     /// A probe of the stream, or one missed over UDP, repeated.
@@ -95,8 +146,8 @@ pub(crate) enum Control {
     /// A sealed data packet, with its envelope if it has one, for links whose UDP does not pass; at most
     /// [`STREAM_PACKET_BYTES_MAX`].
     Packet(#[serde(with = "plain_bytes")] Vec<u8>),
-    /// The sender closes the link.
-    Goodbye(Goodbye),
+    /// The sender closes the link, for the reason of this number.
+    Goodbye(u32),
 }
 
 impl Control {
@@ -121,7 +172,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Control, WireError> {
     }
     let (message, rest) =
         postcard::take_from_bytes::<Control>(bytes).map_err(|_| WireError::Malformed)?;
-    if !rest.is_empty() {
+    // What a reason of a later release has to say is its own.
+    let may_go_on =
+        matches!(message, Control::Goodbye(reason) if Goodbye::from_number(reason).is_none());
+    if !rest.is_empty() && !may_go_on {
         return Err(WireError::Malformed);
     }
     let is_within_bounds = match &message {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
@@ -17,9 +17,10 @@ use weave_core::{FindError, Ping, PingError, Status, Trace};
 use weave_io::{Ended, Handle};
 use weave_mesh::Target;
 
-use crate::Options;
+use crate::password::{Door, Listed, Refused};
 use crate::report::Environment;
 use crate::underlay::Underlay;
+use crate::{Options, Secret};
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub(crate) struct Api {
     pub(crate) handle: Handle,
     /// How it was started.
     pub(crate) options: Arc<Options>,
+    /// The network's passwords.
+    pub(crate) door: Arc<Door>,
     /// What was found of the underlay at the start.
     pub(crate) underlay: Arc<Underlay>,
 }
@@ -47,6 +50,9 @@ fn routes(api: Api) -> Router {
         .route("/ping", post(ping))
         .route("/connect", post(connect))
         .route("/forget", post(forget))
+        .route("/passwords", get(passwords))
+        .route("/passwords/add", post(add_password))
+        .route("/passwords/retire", post(retire_password))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -134,10 +140,31 @@ async fn forget(
     Ok(Json(Done {}))
 }
 
+async fn passwords(State(api): State<Api>) -> Json<Listed> {
+    Json(api.door.list(Instant::now()).await)
+}
+
+async fn add_password(
+    State(api): State<Api>,
+    request: Result<Json<PasswordRequest>, JsonRejection>,
+) -> Result<Json<Listed>, Refusal> {
+    let PasswordRequest { password } = body_unquoted(request)?;
+    let secret = Secret::line(password.text())
+        .map_err(|why| Refusal::new(StatusCode::BAD_REQUEST, format!("no password: {why}")))?;
+    let listed = api.door.add(Instant::now(), secret, &api.handle).await;
+    listed.map(Json).map_err(refused)
+}
+
+async fn retire_password(State(api): State<Api>) -> Result<Json<Listed>, Refusal> {
+    let listed = api.door.retire(Instant::now(), &api.handle).await;
+    listed.map(Json).map_err(refused)
+}
+
 async fn no_such_path() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
-        "no such path: there are /status, /version, /report, /trace, /ping, /connect and /forget"
+        "no such path: there are /status, /version, /report, /trace, /ping, /connect, /forget, /passwords, \
+         /passwords/add and /passwords/retire"
             .to_owned(),
     )
 }
@@ -145,7 +172,7 @@ async fn no_such_path() -> Refusal {
 async fn no_such_method() -> Refusal {
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "no such method here: GET for /status, /version and /report, POST for the others"
+        "no such method here: GET for /status, /version, /report and /passwords, POST for the others"
             .to_owned(),
     )
 }
@@ -156,6 +183,13 @@ async fn no_such_method() -> Refusal {
 struct PeerRequest {
     /// To be connected to: HOST or HOST:PORT. To be traced: whatever names one router.
     peer: String,
+}
+
+/// The body of `/passwords/add`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasswordRequest {
+    password: Secret,
 }
 
 /// The body of `/ping`.
@@ -223,6 +257,26 @@ fn body<T>(request: Result<Json<T>, JsonRejection>) -> Result<T, Refusal> {
     match request {
         Ok(Json(body)) => Ok(body),
         Err(rejection) => Err(Refusal::new(rejection.status(), rejection.body_text())),
+    }
+}
+
+/// Like [`body`], for what is not to be repeated: what is wrong with JSON is told by quoting it.
+fn body_unquoted<T>(request: Result<Json<T>, JsonRejection>) -> Result<T, Refusal> {
+    match request {
+        Ok(Json(body)) => Ok(body),
+        Err(rejection) => Err(Refusal::new(
+            rejection.status(),
+            "the body is not {\"password\": TEXT}, or is too long".to_owned(),
+        )),
+    }
+}
+
+/// Why the password was not changed.
+fn refused(refused: Refused) -> Refusal {
+    match refused {
+        Refused::Bad(why) => Refusal::new(StatusCode::BAD_REQUEST, why),
+        Refused::Conflict(why) => Refusal::new(StatusCode::CONFLICT, why),
+        Refused::Failed(why) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use weave_core::{
-    ConnectionStatus, MacStatus, PeerStatus, RouteStatus, SegmentStatus, Status, TargetStatus,
-    Traffic,
+    ConnectionStatus, MacStatus, PeerStatus, RefusedStatus, RouteStatus, SegmentStatus, Status,
+    TargetStatus, Traffic,
 };
 
 /// With so many neighbours and MAC addresses; the last neighbour has no tunnel yet, and one router is lost.
@@ -18,6 +18,7 @@ pub(crate) fn status(neighbours: usize, macs: usize) -> Status {
         peer_id: "id_self".into(),
         network: "weave".into(),
         password: false,
+        passwords: 0,
         boot_id: 1,
         uptime_ms: 1000,
         port: 6783,
@@ -55,6 +56,13 @@ pub(crate) fn status(neighbours: usize, macs: usize) -> Status {
         },
         refusals: BTreeMap::from([("a_router_s_own".to_owned(), 7)]),
         gossip: BTreeMap::from([("links_up".to_owned(), 4)]),
+        refused: vec![RefusedStatus {
+            from: [198, 18, 0, 9].into(),
+            name: None,
+            reason: "its password is not that of this network".into(),
+            count: 3,
+            last_s: 1,
+        }],
         warnings: vec![],
     }
 }

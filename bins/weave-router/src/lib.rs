@@ -10,6 +10,7 @@ mod frame_log;
 mod log;
 mod metrics;
 mod options;
+mod password;
 mod port;
 mod report;
 mod run;
@@ -18,6 +19,7 @@ mod underlay;
 
 pub use crate::failure::{Failure, is_answer, usage_line, words};
 pub use crate::options::{CONTROL, Options};
+pub use crate::password::{Secret, read, read_file};
 
 use std::ffi::OsString;
 use std::io::Write;

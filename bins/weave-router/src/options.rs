@@ -1,15 +1,18 @@
 //! The router's command line: every flag, and what is wrong with a value.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 use serde::Serialize;
+use weave_core::Config;
+use weave_crypto::PeerId;
 use weave_io::host::{Cidr, CidrError};
 use weave_mesh::Target;
 
-use crate::Failure;
+use crate::{Failure, Secret};
 
 /// The command line of `weave-router`. Every flag has an environment variable too; the flag wins.
 #[derive(Debug, Clone, Parser, Serialize)]
@@ -65,6 +68,20 @@ pub struct Options {
     #[arg(long = "address", env = "WEAVE_ADDRESS", hide_env = true, value_name = "CIDR", value_delimiter = ',', value_parser = overlay_address)]
     pub addresses: Vec<String>,
 
+    /// File with the network's password, which decides who may join: a line that only its owner may read, or two while the
+    /// password is being changed, the newest first
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    pub password_file: Option<PathBuf>,
+
+    /// The password itself; others can see it in the process list, so --password-file or WEAVE_PASSWORD are better
+    #[arg(long, value_name = "TEXT")]
+    #[serde(skip)]
+    pub password: Option<Secret>,
+
+    /// Refuse this identity on this host: 64 hex digits, as weave status peers --json shows them
+    #[arg(long, env = "WEAVE_DENY", hide_env = true, value_name = "KEY", value_delimiter = ',', value_parser = identity)]
+    pub deny: Vec<String>,
+
     /// MTU for containers, in bytes [default: the underlay's less 110, at least 1280]
     #[arg(long, env = "WEAVE_MTU", hide_env = true, value_name = "N", value_parser = mtu)]
     pub mtu: Option<u16>,
@@ -72,6 +89,11 @@ pub struct Options {
     /// Neighbours that it keeps connections with, 0 for any number
     #[arg(long, env = "WEAVE_CONN_LIMIT", hide_env = true, value_name = "N", default_value_t = 32, value_parser = conn_limit)]
     pub conn_limit: usize,
+
+    /// New keys for every tunnel in use after so many seconds, 1 to 120
+    // For tests of what a change of keys does to traffic; nobody else gains from another time.
+    #[arg(long, env = "WEAVE_REKEY_AFTER", hide = true, value_name = "SECONDS", default_value_t = Config::REKEY_AFTER.as_secs(), value_parser = clap::value_parser!(u64).range(1..=Config::REKEY_AFTER.as_secs()))]
+    pub rekey_after: u64,
 
     /// Only connect to the peers named
     #[arg(long, env = "WEAVE_NO_DISCOVERY", hide_env = true, value_parser = FalseyValueParser::new())]
@@ -100,57 +122,23 @@ pub struct Options {
     /// Routers to connect to, as HOST or HOST:PORT: names, IPv4 and IPv6 addresses
     #[arg(value_name = "PEER", env = "WEAVE_PEERS", hide_env = true, value_delimiter = ',', value_parser = peer)]
     pub peers: Vec<String>,
-
-    #[command(flatten)]
-    #[serde(skip)]
-    later: Later,
 }
 
 impl Options {
-    /// Refuses flags that this release, or this build of it, knows and cannot honour: ignoring one would leave its user with less
-    /// than they asked for, and none the wiser.
+    /// Refuses flags that this build knows and cannot honour: ignoring one would leave its user with less than they asked
+    /// for, and none the wiser.
     ///
     /// # Errors
     /// The first such flag, with what to do instead.
     pub fn check(&self) -> Result<(), Failure> {
-        let later = &self.later;
-        let password =
-            "passwords are not in this release, so anybody who reaches the port can join";
-        let firewall = "leave it out, and let a firewall keep strangers from the port";
-        let refusals = [
-            (
-                self.pcap.is_some() && !cfg!(feature = "pcap"),
-                "--pcap",
+        if self.pcap.is_some() && !cfg!(feature = "pcap") {
+            return Err(Failure::usage(
+                "--pcap cannot be honoured",
                 "this program was built without the feature pcap",
                 "build one with: cargo build --release --features pcap (it needs libpcap-dev), or use --bridge NAME or --tap NAME",
-            ),
-            (
-                later.password.is_some(),
-                "--password (or WEAVE_PASSWORD)",
-                password,
-                firewall,
-            ),
-            (
-                later.password_file.is_some(),
-                "--password-file",
-                password,
-                firewall,
-            ),
-            (
-                !later.deny.is_empty(),
-                "--deny",
-                "refusing single identities is not in this release",
-                "leave it out, and let a firewall keep that host from the port",
-            ),
-        ];
-        match refusals.into_iter().find(|(given, ..)| *given) {
-            None => Ok(()),
-            Some((_, flag, why, remedy)) => Err(Failure::usage(
-                format!("{flag} cannot be honoured"),
-                why,
-                remedy,
-            )),
+            ));
         }
+        Ok(())
     }
 
     /// The peers given, as targets.
@@ -159,6 +147,11 @@ impl Options {
             .iter()
             .filter_map(|peer| peer.parse().ok())
             .collect()
+    }
+
+    /// The identities to refuse.
+    pub fn denied(&self) -> BTreeSet<PeerId> {
+        self.deny.iter().filter_map(|key| peer_id(key)).collect()
     }
 
     /// The overlay addresses that the router itself answers on.
@@ -173,30 +166,6 @@ impl Options {
             return tracing::Level::TRACE;
         }
         self.log.parse().unwrap_or(tracing::Level::INFO)
-    }
-}
-
-/// Flags of later releases: known, and refused by [`Options::check`].
-#[derive(Clone, clap::Args)]
-struct Later {
-    #[arg(
-        long,
-        env = "WEAVE_PASSWORD",
-        hide = true,
-        hide_env_values = true,
-        value_name = "TEXT"
-    )]
-    password: Option<String>,
-    #[arg(long, env = "WEAVE_PASSWORD_FILE", hide = true, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    #[arg(long, env = "WEAVE_DENY", hide = true, value_name = "KEY")]
-    deny: Vec<String>,
-}
-
-/// Says nothing: one of the fields is a secret.
-impl std::fmt::Debug for Later {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Later")
     }
 }
 
@@ -221,6 +190,8 @@ const EXAMPLES: &str = "\
 Examples:
   weave-router                             the first host: waits for others to connect
   weave-router 192.0.2.1                   joins the mesh of which that host is part
+  weave-router --password-file /etc/weave/password 192.0.2.1
+                                           only routers with the same password join (make one: weave genkey)
   weave-router --no-port [2001:db8::1]     a relay without containers
   weave-router --address 10.2.1.250/24     answers pings on the overlay: ping 10.2.1.250 from any container
   weave-router --metrics 127.0.0.1:9783    serves metrics to a Prometheus on this host
@@ -293,6 +264,27 @@ fn overlay_address(text: &str) -> Result<String, String> {
     } else {
         Err(format!("{address} is no address that a host can have"))
     }
+}
+
+fn identity(text: &str) -> Result<String, String> {
+    match peer_id(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("not an identity of 64 hex digits".to_owned()),
+    }
+}
+
+fn peer_id(text: &str) -> Option<PeerId> {
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    let digits = text.as_bytes().chunks_exact(2);
+    for (byte, digits) in bytes.iter_mut().zip(digits) {
+        let high = char::from(digits[0]).to_digit(16)?;
+        let low = char::from(digits[1]).to_digit(16)?;
+        *byte = (high * 16 + low) as u8;
+    }
+    Some(PeerId::from_bytes(bytes))
 }
 
 fn device_name(text: &str) -> Result<String, String> {

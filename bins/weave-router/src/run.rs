@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
@@ -15,6 +15,7 @@ use weave_io::{FramePort, RunConfig, Running, Sockets, StartError, StateDir, Sta
 use weave_mesh::MeshConfig;
 
 use crate::control::{self, Api, VERSION};
+use crate::password::{self, Door};
 use crate::port::{LocalPort, PortKind};
 use crate::socket::ControlSocket;
 use crate::underlay::{Underlay, Watch};
@@ -46,25 +47,38 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let underlay = Arc::new(Underlay::find(&options.targets(), &kind.devices()));
     kind.check_underlay(&options.targets(), &underlay)?;
     let state = StateDir::open(&options.state_dir).map_err(|error| state_failure(&error))?;
-    let resources = match Resources::acquire(&options, &state, &kind).await {
-        Ok(resources) => resources,
+    let network = NetworkId::from_name(&options.network);
+    // Before anything listens: stretching takes a while, and without a password nobody is to be let in.
+    let acquired = match password::at_start(&options, &state, network) {
+        Ok(passwords) => Resources::acquire(&options, &state, &kind)
+            .await
+            .map(|resources| (passwords, resources)),
+        Err(failure) => Err(failure),
+    };
+    let ((source, keys), resources) = match acquired {
+        Ok(acquired) => acquired,
         Err(failure) => {
             state.discard_if_new();
             return Err(failure);
         }
     };
+    let state = Arc::new(state);
     let Resources {
         control,
         listener,
         metrics,
         router,
     } = resources;
-    let running = start(&options, state, router, &kind, &underlay)?;
-    announce(&options, &running, &kind);
+    let door = Door::new(network, Arc::clone(&state), source, &keys, Instant::now());
+    let passwords = door.passwords().await;
+    let has_password = !passwords.is_empty();
+    let running = start(&options, passwords, state, router, &kind, &underlay)?;
+    announce(&options, has_password, &running, &kind);
 
     let api = Api {
         handle: running.handle(),
         options: Arc::clone(&options),
+        door: Arc::new(door),
         underlay,
     };
     let metrics = metrics.map(|listener| metrics::serve(listener, api.handle.clone()));
@@ -117,6 +131,13 @@ impl Resources {
         };
         let port = kind.open()?;
         let identity = Arc::new(state.identity().map_err(|error| state_failure(&error))?);
+        if options.denied().contains(&identity.peer_id()) {
+            return Err(Failure::usage(
+                "--deny names this router's own identity",
+                "it could have no link at all",
+                "give the key of another router",
+            ));
+        }
         // With --no-discovery only the peers named are dialled, those known before are not.
         let rejoin = if options.no_discovery {
             Vec::new()
@@ -148,7 +169,8 @@ impl Resources {
 /// Starts the router itself.
 fn start(
     options: &Options,
-    state: StateDir,
+    passwords: Passwords,
+    state: Arc<StateDir>,
     resources: RouterResources,
     kind: &PortKind,
     underlay: &Underlay,
@@ -182,7 +204,7 @@ fn start(
         router: Config {
             mesh: MeshConfig {
                 network: NetworkId::from_name(&options.network),
-                passwords: Passwords::none(),
+                passwords,
                 name: options.name.clone(),
                 nickname,
                 listen_port: options.port,
@@ -190,6 +212,7 @@ fn start(
                 discovery: !options.no_discovery,
                 conn_limit: options.conn_limit,
                 aes: has_fast_aes(),
+                denied: options.denied(),
                 rejoin: resources.rejoin,
             },
             network_name: options.network.clone(),
@@ -197,6 +220,7 @@ fn start(
             frame_port: frame_port(options, kind),
             underlay_mtu_bytes: underlay.mtu_bytes,
             mtu_bytes,
+            rekey_after: Duration::from_secs(options.rekey_after),
         },
         identity: resources.identity,
         boot_id: resources.boot_id,
@@ -226,7 +250,7 @@ fn frame_port(options: &Options, kind: &PortKind) -> Option<String> {
     }
 }
 
-fn announce(options: &Options, running: &Running, kind: &PortKind) {
+fn announce(options: &Options, has_password: bool, running: &Running, kind: &PortKind) {
     let frames = frame_port(options, kind).unwrap_or_else(|| "no frame port".to_owned());
     tracing::info!(
         "weave-router {VERSION} listens on {} (TCP and UDP), network {}, {frames}, control socket {}",
@@ -242,7 +266,9 @@ fn announce(options: &Options, running: &Running, kind: &PortKind) {
             );
         }
     }
-    tracing::warn!("there is no password: whoever reaches the port can join the network");
+    if !has_password {
+        tracing::warn!("there is no password: whoever reaches the port can join the network");
+    }
 }
 
 /// Waits for a signal, then for the goodbyes; or for the router's own end.

@@ -1,7 +1,10 @@
 //! The daemon's command line as a user meets it, without any right: what it refuses, and how it says so.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
+
+#[path = "support/program.rs"]
+mod program;
 
 #[test]
 fn help_and_version_go_to_stdout() {
@@ -36,19 +39,55 @@ fn a_command_line_that_cannot_be_is_refused_in_one_line() {
 }
 
 #[test]
-fn what_a_later_release_brings_is_refused_by_flag_and_by_variable() {
-    for (flag, variable) in [
-        ("--password", "WEAVE_PASSWORD"),
-        ("--password-file", "WEAVE_PASSWORD_FILE"),
-        ("--deny", "WEAVE_DENY"),
+fn a_password_that_cannot_be_is_refused_and_not_repeated() {
+    let folder = std::env::temp_dir().join(format!("weave-cli-{}", std::process::id()));
+    let state = format!("--state-dir={}", folder.display());
+    for (flags, variables, code, wanted) in [
+        (
+            &["--password=hunter2", "--password-file=f"][..],
+            &[][..],
+            2,
+            "cannot be used with",
+        ),
+        (
+            &[],
+            &[("WEAVE_PASSWORD", "hunter2"), ("WEAVE_PASSWORD_FILE", "f")],
+            2,
+            "both set",
+        ),
+        (&["--password="], &[], 1, "the password is empty"),
+        (&[], &[("WEAVE_PASSWORD", "")], 1, "the password is empty"),
+        (
+            &["--password-file=/nowhere/at/all"],
+            &[],
+            1,
+            "/nowhere/at/all",
+        ),
+        (
+            &[],
+            &[("WEAVE_PASSWORD_FILE", "/nowhere/at/all")],
+            1,
+            "/nowhere/at/all",
+        ),
+        // The variable is not even looked at.
+        (
+            &["--password-file=/nowhere/at/all"],
+            &[("WEAVE_PASSWORD", "hunter2")],
+            1,
+            "/nowhere",
+        ),
+        (&["--deny=hunter2"], &[], 2, "--deny"),
     ] {
-        for output in [
-            router(&[flag, "secret"], &[]),
-            router(&[], &[(variable, "secret")]),
-        ] {
-            refused(&output, 2, flag);
-            refused(&output, 2, "not in this release");
-        }
+        let mut all = vec![state.as_str(), "--no-port"];
+        all.extend(flags);
+        let output = router(&all, variables);
+        refused(&output, code, wanted);
+        let says = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !says.contains("hunter2") || flags == ["--deny=hunter2"],
+            "{says}"
+        );
+        assert!(!folder.exists(), "{flags:?} left a state folder");
     }
 }
 
@@ -86,13 +125,7 @@ fn a_state_folder_that_cannot_be_is_named() {
 }
 
 fn router(flags: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weave-router"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("WEAVE_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    program::command(env!("CARGO_BIN_EXE_weave-router"))
         .args(flags)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())

@@ -2,13 +2,21 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 #[path = "support/exposition.rs"]
 mod exposition;
+#[path = "support/folder.rs"]
+mod folder;
+#[path = "support/ports.rs"]
+mod ports;
+#[path = "support/program.rs"]
+mod program;
+
+use folder::Folder;
+use ports::free_port;
 
 #[test]
 fn a_scrape_is_the_format_and_its_counters_grow() {
@@ -102,7 +110,7 @@ fn an_address_that_cannot_be_is_refused_in_a_line() {
         ("127.0.0.1:0", 2, "not an address and port"),
         ("203.0.113.1:9", 1, "--metrics"),
     ] {
-        let folder = Folder::new("bad");
+        let folder = Folder::new("metrics-bad");
         let output = command(&folder, free_port(), address).output().unwrap();
         let line = text(&output);
         assert_eq!(output.status.code(), Some(code), "{line}");
@@ -121,7 +129,7 @@ struct Router {
 
 impl Router {
     fn start(name: &str) -> Self {
-        let folder = Folder::new(name);
+        let folder = Folder::new(&format!("metrics-{name}"));
         let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let mut command = command(&folder, free_port(), &metrics.to_string());
         Self {
@@ -173,12 +181,7 @@ impl Drop for Router {
 }
 
 fn command(folder: &Folder, port: u16, metrics: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weave-router"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("WEAVE_") {
-            command.env_remove(name);
-        }
-    }
+    let mut command = program::command(env!("CARGO_BIN_EXE_weave-router"));
     command
         .args([
             "--no-port",
@@ -198,34 +201,6 @@ fn command(folder: &Folder, port: u16, metrics: &str) -> Command {
     command
 }
 
-/// A port that nobody uses, of TCP and UDP.
-fn free_port() -> u16 {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("weave-metrics-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -18,6 +18,7 @@ use crate::client::{Client, ClientError};
 use crate::demo::{DemoArgs, demo};
 use crate::output::Output;
 use crate::pages::{CompletionArgs, ManArgs, completion, man};
+use crate::password::{GenkeyArgs, PasswordArgs, genkey, password};
 use crate::ping::{PingArgs, ping};
 use crate::render::{self, Section};
 use crate::trace::{TraceArgs, trace};
@@ -90,6 +91,10 @@ enum Command {
     Connect(PeerArgs),
     /// Tells the router to connect to a peer no more
     Forget(PeerArgs),
+    /// Prints a new password of 256 bits for a network, in words
+    Genkey(GenkeyArgs),
+    /// Changes the network's password while the router runs
+    Password(PasswordArgs),
     /// Prints everything there is to know about the router as one JSON document, without secrets
     Report,
     /// Shows on this one machine what weave does: three hosts, two of them cut off from each other
@@ -139,6 +144,7 @@ Examples:
   weave ping host2              how long the way there and back takes, hop by hop
   weave trace host2             how frames get there, and why that way
   weave connect 192.0.2.7       meet one more host
+  weave genkey                  a password for the network, to give to weave-router --password-file
   weave report > report.json    everything, for somebody who helps
   weave demo                    see it work, without a second machine
   source <(weave completion bash)
@@ -175,6 +181,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             tell(&client, "/forget", &target).await?;
             Ok(ExitCode::SUCCESS)
         }),
+        Command::Genkey(GenkeyArgs {}) => genkey(output),
+        Command::Password(args) => {
+            in_runtime(async move { password(&client, &args, output).await })
+        }
         Command::Report => in_runtime(async move {
             let report: Value = client.get("/report").await?;
             output.line(&pretty(&report))?;

@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod output;
 mod pages;
+mod password;
 mod ping;
 mod render;
 mod trace;

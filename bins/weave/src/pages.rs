@@ -96,8 +96,10 @@ fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
         // The command `help` needs no page: the pages are the help.
         let mut command = program.command().disable_help_subcommand(true);
         command.build();
-        let commands: Vec<Command> = command.get_subcommands().cloned().collect();
-        for command in std::iter::once(command).chain(commands) {
+        let mut waiting = vec![command];
+        while let Some(command) = waiting.pop() {
+            let below: Vec<Command> = command.get_subcommands().cloned().collect();
+            waiting.extend(below.into_iter().rev());
             pages.push(page(command)?);
         }
     }

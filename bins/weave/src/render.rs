@@ -59,10 +59,10 @@ fn overview(status: &Status) -> Table {
     };
     table.row(["router", &who]);
     table.row(["identity", &status.peer_id]);
-    let door = if status.password {
-        "a password decides who may join"
-    } else {
-        "no password: whoever reaches the port can join"
+    let door = match (status.password, status.passwords) {
+        (false, _) => "no password: whoever reaches the port can join",
+        (true, 2..) => "password required, two are accepted",
+        (true, _) => "password required",
     };
     table.row(["network", &format!("{}, {door}", status.network)]);
     table.row([
@@ -167,7 +167,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// Milliseconds in the two largest units.
-fn duration(ms: u64) -> String {
+pub(crate) fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..60 => format!("{seconds} s"),

@@ -3,12 +3,19 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+#[path = "../../weave-router/tests/support/folder.rs"]
+mod folder;
+#[path = "../../weave-router/tests/support/program.rs"]
+mod program;
+
+use folder::Folder;
 
 #[test]
 fn without_a_router_status_says_how_to_start_one_and_exits_4() {
-    let folder = Folder::new("none");
+    let folder = Folder::new("cli-none");
     let socket = folder.0.join("weave.sock");
     let output = weave(&socket, &["status"]);
     assert_eq!(output.status.code(), Some(4));
@@ -39,7 +46,7 @@ fn without_a_router_status_says_how_to_start_one_and_exits_4() {
 
 #[test]
 fn a_socket_that_a_dead_router_left_counts_as_not_running() {
-    let folder = Folder::new("dead");
+    let folder = Folder::new("cli-dead");
     let socket = folder.0.join("weave.sock");
     drop(UnixListener::bind(&socket).unwrap());
     assert_eq!(weave(&socket, &["status"]).status.code(), Some(4));
@@ -104,7 +111,7 @@ fn an_answer_that_is_none_is_no_panic() {
             "HTTP/1.1 503 No\r\ncontent-length: 34\r\n\r\n{\"error\": \"the router is ending...\"}",
         ),
     ] {
-        let folder = Folder::new(name);
+        let folder = Folder::new(&format!("cli-{name}"));
         let socket = folder.0.join("weave.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let router = std::thread::spawn(move || {
@@ -118,13 +125,7 @@ fn an_answer_that_is_none_is_no_panic() {
 }
 
 fn weave(socket: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("WEAVE_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    program::command(env!("CARGO_BIN_EXE_weave"))
         .env("WEAVE_CONTROL", socket)
         .args(args)
         .stdin(Stdio::null())
@@ -147,20 +148,4 @@ fn refused(output: &Output, code: i32, wanted: &str) {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("weave-cli-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

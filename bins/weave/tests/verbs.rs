@@ -1,12 +1,21 @@
 //! The host tool beside real routers: three of them in a chain on the loopback device, without any right.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+#[path = "../../weave-router/tests/support/folder.rs"]
+mod folder;
+#[path = "../../weave-router/tests/support/ports.rs"]
+mod ports;
+#[path = "../../weave-router/tests/support/program.rs"]
+mod program;
+
+use folder::Folder;
+use ports::free_port;
 
 #[test]
 fn ping_and_trace_tell_the_way_over_a_relay() {
@@ -211,24 +220,7 @@ impl Drop for Router {
 }
 
 fn weave() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("WEAVE_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
-/// A port that nobody uses, of TCP and UDP.
-fn free_port() -> u16 {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
+    program::command(env!("CARGO_BIN_EXE_weave"))
 }
 
 fn within<T>(limit: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
@@ -262,20 +254,4 @@ fn refused(output: &Output, code: i32) -> String {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("weave-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -373,8 +373,12 @@ fn deliver(turn: &mut Turn<'_, '_>, opened: &mut Opened, run: &[u8], ecn: Ecn) -
                 if let Some(origin) = origin {
                     turn.stamp_flood(origin);
                 }
-                let site = origin.map(|origin| origin.site);
-                deliver_entry(turn, &entry, Source::Flood(header.origin), site, ecn);
+                if turn.view.fib.denied.contains(&header.origin) {
+                    turn.count_drop(DropReason::Denied);
+                } else {
+                    let site = origin.map(|origin| origin.site);
+                    deliver_entry(turn, &entry, Source::Flood(header.origin), site, ecn);
+                }
                 *delivered = true;
             }
             pass_on(turn, header, *from, &entry, target, ecn)

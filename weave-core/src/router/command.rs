@@ -1,14 +1,16 @@
 //! What goes into a router from its user, and what comes out of it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use smoltcp::wire::EthernetAddress;
-use weave_crypto::PeerId;
-use weave_mesh::{ConnId, Target};
+use weave_crypto::{Passwords, PeerId};
+use weave_mesh::{Admission, ConnId, Target};
 
+use super::admission::who;
 use super::echo::{Ping, PingError};
+use super::refused::remedy;
 
 use crate::timer::Timer;
 
@@ -19,6 +21,10 @@ pub enum Command {
     Connect(Target),
     /// Connect to it no longer; a link that stands stays while gossip wants it.
     Forget(Target),
+    /// Accept these passwords from now on, for new links: those that stand go on. Whoever refused us is dialled anew.
+    SetPasswords(Passwords),
+    /// Refuse this identity on this host from now on; see [`MeshConfig::denied`](weave_mesh::MeshConfig::denied).
+    Deny(PeerId),
     /// Ask each router on the path to this one for an answer; answered by [`Action::Pinged`].
     Ping {
         /// Names this ping among those under way.
@@ -183,6 +189,17 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A connection that came here is refused, for what only people can change. At most one of each cause in 10 s.
+    Refused {
+        /// Where it came from.
+        from: IpAddr,
+        /// Who it is, where that is the cause.
+        name: Option<String>,
+        /// Why.
+        reason: Admission,
+        /// Refusals of this cause since the last such event, of which there was none.
+        unsaid: u64,
+    },
     /// Frames to a router that is no neighbour take a direct path from now on.
     DirectUp {
         /// The router.
@@ -244,6 +261,7 @@ impl Event {
             Self::BootIdRaised { .. }
             | Self::RecordsRefused { .. }
             | Self::CloneMet { .. }
+            | Self::Refused { .. }
             | Self::MacDamped { .. }
             | Self::SegmentJoined { .. }
             | Self::LoopFrameReturned => Level::Warn,
@@ -296,6 +314,19 @@ impl fmt::Display for Event {
                 write!(f, "another TCP stream carries the link to {name}")
             }
             Self::ConnectFailed { to, reason } => write!(f, "cannot connect to {to}: {reason}"),
+            Self::Refused {
+                from,
+                name,
+                reason,
+                unsaid,
+            } => {
+                let who = who(*from, name.as_deref());
+                write!(f, "refused {who}: {reason}; {}", remedy(*reason))?;
+                match unsaid {
+                    0 => Ok(()),
+                    count => write!(f, " ({count} more since the last such line)"),
+                }
+            }
             Self::DirectUp { name, remote, .. } => {
                 write!(f, "frames to {name} take a direct path to {remote}")
             }

@@ -1,5 +1,7 @@
 //! What a router is told at its start.
 
+use std::time::Duration;
+
 use weave_crypto::{NetworkId, Passwords};
 use weave_mesh::{DEFAULT_PORT, MeshConfig};
 
@@ -18,9 +20,18 @@ pub struct Config {
     pub underlay_mtu_bytes: u16,
     /// MTU for containers, in bytes, for status.
     pub mtu_bytes: u16,
+    /// Keys of a tunnel in use are replaced after this time: [`Config::REKEY_AFTER`] at most, so that no
+    /// configuration lengthens the life of a key, and a second at least, the time that a set-up may take. Tests have them
+    /// replaced often.
+    pub rekey_after: Duration,
 }
 
 impl Config {
+    /// How long the keys of a tunnel in use are used (design: 120 s or 2^32 packets).
+    pub const REKEY_AFTER: Duration = Duration::from_secs(120);
+    /// The shortest time after which they are replaced.
+    pub const REKEY_AFTER_MIN: Duration = Duration::from_secs(1);
+
     /// The defaults: port 6783, up to 32 neighbours, discovery on, a frame port, an underlay of 1,500 bytes.
     pub fn new(network_name: &str, nickname: &str) -> Self {
         let underlay_mtu_bytes = 1500;
@@ -36,12 +47,14 @@ impl Config {
                 discovery: true,
                 conn_limit: CONN_LIMIT,
                 aes: true,
+                denied: Default::default(),
             },
             network_name: network_name.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             frame_port: Some("embedded".to_owned()),
             underlay_mtu_bytes,
             mtu_bytes: crate::overlay_mtu_bytes(usize::from(underlay_mtu_bytes), true) as u16,
+            rekey_after: Self::REKEY_AFTER,
         }
     }
 }

@@ -17,6 +17,10 @@ impl Router {
             return;
         }
         let from = message.from;
+        if self.mesh.is_denied(&from) {
+            self.refuse("routed_denied");
+            return;
+        }
         let Some(body) = Body::decode(&message.body) else {
             self.refuse("routed_malformed");
             return;
@@ -189,6 +193,9 @@ impl Router {
 
     /// What a set-up with this peer needs: from its link, or from its record.
     pub(super) fn remote(&self, peer: &PeerId) -> Option<Remote> {
+        if self.mesh.is_denied(peer) {
+            return None;
+        }
         let record = self.mesh.store().router(peer)?;
         // A link to a later boot stands already, and its record is on the way.
         if self

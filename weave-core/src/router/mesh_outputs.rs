@@ -145,16 +145,22 @@ impl Router {
                     (None, Some(remote)) => remote.to_string(),
                     (None, None) => "a peer".to_owned(),
                 };
-                self.push_event(Event::ConnectFailed {
-                    to,
-                    reason: reason.to_string(),
-                });
+                let is_refusal = reason.is_refusal();
+                let reason = reason.to_string();
+                if !is_refusal || self.refused.may_say(now, &reason).is_some() {
+                    self.push_event(Event::ConnectFailed { to, reason });
+                }
             }
             weave_mesh::Event::CloneMet { clone } => {
                 let keeps = clone.keeps;
                 self.push_event(Event::CloneMet { keeps });
             }
             weave_mesh::Event::IdentityLost => self.actions.push_back(Action::RenewIdentity),
+            weave_mesh::Event::Refused {
+                remote,
+                peer,
+                reason,
+            } => self.note_refused(now, remote.ip(), peer, reason),
             weave_mesh::Event::RecordsRefused { suspect } => {
                 let sentence = suspect.sentence(|peer| self.peer_name(peer));
                 self.push_event(Event::RecordsRefused { sentence });

@@ -37,6 +37,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "messages from far routers that did not decode",
     ),
     (
+        "routed_denied",
+        "messages of routers whose identity is refused (--deny)",
+    ),
+    (
         "routed_no_route",
         "messages for far routers that no route leads to",
     ),

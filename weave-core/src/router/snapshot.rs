@@ -48,6 +48,7 @@ impl Router {
         self.add_sites(&mut fib, &indexes, &directs);
         fib.origins = self.sites.origins();
         (fib.mates, fib.port_is_blocked) = self.update_segment();
+        fib.denied = self.mesh.denied().map(|peer| peer.short_id()).collect();
         fib.loop_network = Some(self.config.mesh.network);
         for (peer, keys) in self.tunnels.opening() {
             let Some(known) = self.sites.known(&peer) else {

@@ -2,7 +2,7 @@
 //!
 //! Plain data, the same in the daemon, on the control socket and in the tool; fields are only ever added.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -31,6 +31,9 @@ pub struct Status {
     pub network: String,
     /// A password decides who may join.
     pub password: bool,
+    /// How many passwords are accepted: 0, 1, or 2 while one is being replaced.
+    #[serde(default)]
+    pub passwords: u8,
     /// Counts its starts; roughly the unix time of the last one.
     pub boot_id: u64,
     /// Milliseconds since its start.
@@ -61,8 +64,27 @@ pub struct Status {
     /// Control messages, records and links by name, since the start.
     #[serde(default)]
     pub gossip: BTreeMap<String, u64>,
+    /// Connections that came here in the last 10 min and were refused for what only people can change, the newest
+    /// first.
+    #[serde(default)]
+    pub refused: Vec<RefusedStatus>,
     /// What somebody should look at, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Connections from one address that were refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedStatus {
+    /// Where they came from.
+    pub from: IpAddr,
+    /// Name of the identity that is refused, where that is the reason.
+    pub name: Option<String>,
+    /// Why, in words.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// Seconds since the last.
+    pub last_s: u64,
 }
 
 /// One router of the mesh.
@@ -214,7 +236,8 @@ impl Router {
             nickname: self.config.mesh.nickname.clone(),
             peer_id: self.peer_id().to_string(),
             network: self.config.network_name.clone(),
-            password: false,
+            password: self.mesh.passwords() > 0,
+            passwords: self.mesh.passwords() as u8,
             boot_id: self.boot_id(),
             uptime_ms: milliseconds(now.saturating_duration_since(self.epoch)),
             port: self.config.mesh.listen_port,
@@ -238,6 +261,7 @@ impl Router {
                 .activity()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
+            refused: self.refused_statuses(now),
             warnings,
         }
     }
@@ -430,8 +454,16 @@ impl Router {
                         peers.len()
                     )
                 });
-        let open = "no password: anyone who reaches the port can join this network".to_owned();
-        std::iter::once(open)
+        let door = match self.mesh.passwords() {
+            0 => Some("no password: anyone who reaches the port can join this network".to_owned()),
+            1 => None,
+            count => Some(format!(
+                "{count} passwords are accepted: retire the older once every router has the new one (weave password \
+                 retire)"
+            )),
+        };
+        door.into_iter()
+            .chain(self.refused_warnings(now))
             .chain(doubled)
             .chain(self.carrier_warnings())
             .chain(self.segment_warnings(now))
@@ -608,6 +640,7 @@ mod tests {
             peer_id: "01".into(),
             network: "weave".into(),
             password: false,
+            passwords: 0,
             boot_id: 1,
             uptime_ms: 0,
             port: 6783,
@@ -622,6 +655,7 @@ mod tests {
             traffic: Traffic::default(),
             refusals: Default::default(),
             gossip: Default::default(),
+            refused: vec![],
             warnings: vec![],
         }
     }

@@ -645,12 +645,14 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
             discovery: true,
             conn_limit: 32,
             aes: true,
+            denied: Default::default(),
         },
         network_name: "test".to_owned(),
         version: "0".to_owned(),
         frame_port: Some("memory".to_owned()),
         underlay_mtu_bytes: 1500,
         mtu_bytes: 1390,
+        rekey_after: Config::REKEY_AFTER,
     };
     let macs = Arc::new(MacTable::new(1024, now, 7));
     let local = identity.peer_id().short_id();

@@ -4,6 +4,7 @@
 //!   begin --message 1--> [initiating] --message 2 in--> current (seals at once) --confirmation-->
 //!   message 1 in --message 2--> next (opens only) --first packet of theirs opened--> current
 //!   current --replaced--> previous (opens for 30 s) --> gone
+//!   next --our own set-up is answered first--> previous
 //! ```
 //!
 //! Messages travel as control messages along the mesh; unanswered ones go again. Of two set-ups begun at once
@@ -23,7 +24,8 @@ use weave_crypto::{
 };
 
 use self::confirmation::{confirmation, confirms};
-use self::tunnel::{Answered, Epoch, Pending, Tunnel};
+use self::tunnel::{Answered, Epoch, Pending, Tunnel, packets};
+use crate::Config;
 
 /// Keys are replaced after this many packets, far below the counter's 2^48.
 const REKEY_AFTER_PACKETS: u64 = 1 << 32;
@@ -37,7 +39,8 @@ const RETRIES: [Duration; 4] = [
 /// Different initiations of one router are answered at most this often: each costs some 300 µs, and a replayed one
 /// takes the place of keys that wait for their confirmation. An initiator that gave up begins anew after 3.3 s.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(200);
-/// Keys whose initiator never confirms them are forgotten after this time, longer than it tries.
+/// Keys that are not confirmed after this time, which is longer than their initiator tries, are not waited for any
+/// more. They open packets all the same: the initiator may have the answer, and only its confirmation have been lost.
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(10);
 /// The use of old keys is looked at this often.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
@@ -91,16 +94,20 @@ pub(crate) enum Refusal {
 pub(crate) struct Tunnels {
     local: TunnelLocal,
     rng: ChaCha20Rng,
+    /// Keys are replaced after this time.
+    rekey_after: Duration,
     peers: BTreeMap<PeerId, Tunnel>,
     /// Receiver indexes in use, and whose they are.
     indexes: BTreeMap<u32, PeerId>,
 }
 
 impl Tunnels {
-    pub(crate) fn new(local: TunnelLocal, rng: ChaCha20Rng) -> Self {
+    /// None yet; `rekey_after` is kept within the bounds that [`Config`](crate::Config) names.
+    pub(crate) fn new(local: TunnelLocal, rng: ChaCha20Rng, rekey_after: Duration) -> Self {
         Self {
             local,
             rng,
+            rekey_after: rekey_after.clamp(Config::REKEY_AFTER_MIN, Config::REKEY_AFTER),
             peers: BTreeMap::new(),
             indexes: BTreeMap::new(),
         }
@@ -215,7 +222,12 @@ impl Tunnels {
             freed.push(lost.initiation.local_index());
         }
         freed.extend(tunnel.next.take().map(|unused| unused.keys.local_index()));
-        tunnel.next = Some(Epoch::new(now, Arc::new(response.keys), false));
+        tunnel.is_overdue = false;
+        tunnel.next = Some(Epoch::new(
+            Arc::new(response.keys),
+            false,
+            now + UNCONFIRMED_FOR,
+        ));
         tunnel.answered = Some(Answered {
             at: now,
             initiation: message.to_vec(),
@@ -248,7 +260,11 @@ impl Tunnels {
             Ok(keys) => {
                 let keys = Arc::new(keys);
                 let confirmation = confirmation(&keys);
-                let gone = tunnel.replace(now, Epoch::new(now, keys, true));
+                // Those of a set-up of theirs, which were not used yet as far as we know. Were they confirmed later, they
+                // would replace newer ones here and not there.
+                let unused = tunnel.next.take().map(|next| next.keys);
+                let mut gone = tunnel.replace(now, Epoch::new(keys, true, now + self.rekey_after));
+                gone.extend(unused.and_then(|keys| tunnel.retire(now, keys)));
                 for index in gone {
                     self.indexes.remove(&index);
                 }
@@ -333,27 +349,27 @@ impl Tunnels {
                     tunnel.pending = None;
                 }
             }
-            if let Some(next) = tunnel
-                .next
-                .take_if(|next| next.since + UNCONFIRMED_FOR <= now)
+            if let Some(next) = &mut tunnel.next
+                && next.check_at <= now
             {
-                self.indexes.remove(&next.keys.local_index());
-                tunnel.answered = None;
-                outcome.changed = true;
+                tunnel.is_overdue = true;
+                next.check_at = now + CHECK_EVERY;
+                // Perhaps the initiator seals with these and will soon not open the current ones any more.
+                if tunnel.current.is_some() && tunnel.pending.is_none() {
+                    outcome.rekey.push(*peer);
+                }
             }
-            if let Some((keys, until)) = &tunnel.previous
-                && *until <= now
-            {
+            while let Some((keys, _)) = tunnel.previous.first().filter(|(_, until)| *until <= now) {
                 self.indexes.remove(&keys.local_index());
-                tunnel.previous = None;
+                tunnel.previous.remove(0);
                 outcome.changed = true;
             }
             if let Some(current) = &mut tunnel.current
                 && current.initiator
-                && (current.check_at <= now || current.keys.sent_packets() >= REKEY_AFTER_PACKETS)
+                && (current.check_at <= now || packets(&current.keys) >= REKEY_AFTER_PACKETS)
             {
                 current.check_at = now + CHECK_EVERY;
-                let used = current.keys.sent_packets() + current.keys.received_packets();
+                let used = packets(&current.keys);
                 if used != current.used && tunnel.pending.is_none() {
                     outcome.rekey.push(*peer);
                 }
@@ -369,16 +385,13 @@ impl Tunnels {
             .values()
             .flat_map(|tunnel| {
                 let again = tunnel.pending.as_ref().map(|pending| pending.again_at);
-                let gone = tunnel.previous.as_ref().map(|(_, until)| *until);
+                let gone = tunnel.previous.first().map(|(_, until)| *until);
                 let check = tunnel
                     .current
                     .as_ref()
                     .filter(|current| current.initiator)
                     .map(|current| current.check_at);
-                let unconfirmed = tunnel
-                    .next
-                    .as_ref()
-                    .map(|next| next.since + UNCONFIRMED_FOR);
+                let unconfirmed = tunnel.next.as_ref().map(|next| next.check_at);
                 [again, gone, check, unconfirmed]
             })
             .flatten()
@@ -396,9 +409,9 @@ impl Tunnels {
 
     /// Whether a set-up with this router is under way.
     pub(crate) fn is_pending(&self, peer: &PeerId) -> bool {
-        self.peers
-            .get(peer)
-            .is_some_and(|tunnel| tunnel.pending.is_some() || tunnel.next.is_some())
+        self.peers.get(peer).is_some_and(|tunnel| {
+            tunnel.pending.is_some() || tunnel.next.is_some() && !tunnel.is_overdue
+        })
     }
 
     /// All keys that open packets, with their routers.

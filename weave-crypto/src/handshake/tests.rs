@@ -1,6 +1,14 @@
+mod passwords;
+mod strangers;
+
 use proptest::prelude::*;
 
-use super::{hello::Versions, *};
+use super::{
+    hello::Versions,
+    introduction::{Introduction, halves},
+    *,
+};
+use crate::error::Fault;
 
 fn local(seed: u8) -> LinkLocal {
     LinkLocal {
@@ -404,6 +412,7 @@ impl Impostor {
             pattern: noise::XX,
             secret: identity.noise_secret(),
             remote: None,
+            psk: None,
             prologue: prologue.as_ref(),
             seed: Zeroizing::new([9; 32]),
         })

@@ -30,6 +30,7 @@ fn setup<'a>(pattern: &'static str, secret: &'a [u8; 32], seed: u8) -> Setup<'a>
         pattern,
         secret,
         remote: None,
+        psk: None,
         prologue: b"both saw this",
         seed: Zeroizing::new([seed; 32]),
     }

@@ -74,6 +74,7 @@ impl TunnelInitiation {
             pattern: noise::IK,
             secret: local.identity.noise_secret(),
             remote: Some(peer_noise_public),
+            psk: None,
             prologue: &prologue(local.network, local.identity.peer_id(), peer, boot_ids),
             seed: Zeroizing::new(seed),
         })?;
@@ -173,6 +174,7 @@ pub fn respond(
         pattern: noise::IK,
         secret: local.identity.noise_secret(),
         remote: None,
+        psk: None,
         prologue: &prologue(local.network, from, local.identity.peer_id(), boot_ids),
         seed: Zeroizing::new(seed),
     })?;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes every vector in this folder again, from the descriptions in the crate's documentation and not from its code.
 
-Needs Python 3.9 and the package `cryptography`; takes no arguments. Says so when all agree, and fails at the first that
+Needs Python 3.9 and the package `cryptography` 44 or later; takes no arguments. Says so when all agree, and fails at the first that
 does not.
 """
 
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 
 def load(name):
@@ -50,11 +51,86 @@ class Router:
         self.binding = self.ed25519.sign(b"weave noise key 1\0" + self.public)
 
 
+# The curve of Ed25519 (RFC 8032, section 5.1), points as (x, y).
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+
+
+def decoded(data):
+    number = int.from_bytes(data, "little")
+    y = number % 2**255
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if x * x % P != square:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    assert x * x % P == square
+    return (x if x % 2 == number >> 255 else P - x), y
+
+
+def encoded(point):
+    return (point[1] | (point[0] & 1) << 255).to_bytes(32, "little")
+
+
+def plus(one, other):
+    product = D * one[0] * other[0] * one[1] * other[1] % P
+    x = (one[0] * other[1] + other[0] * one[1]) * pow(1 + product, -1, P)
+    y = (one[1] * other[1] + one[0] * other[0]) * pow(1 - product, -1, P)
+    return x % P, y % P
+
+
+def times(number, point):
+    result = (0, 1)
+    for bit in bin(number)[2:]:
+        result = plus(result, result)
+        if bit == "1":
+            result = plus(result, point)
+    return result
+
+
+BASE = decoded((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+M = decoded(bytes.fromhex("15cfd18e385952982b6a8f8c7854963b58e34388c8e6dae891db756481a02312"))
+N = decoded(bytes.fromhex("f04f2e7eb734b2a8f8b472eaf9c3c632576ac64aea650b496a8a20ff00e583c3"))
+
+
+class Instance:
+    """One instance of the password exchange, seen from both sides: the dialler's stretched password and the listener's."""
+
+    def __init__(self, network, number, dialler, listener):
+        self.number = bytes([number])
+        x, y = exponent(0x80, number), exponent(0xC0, number)
+        self.x = encoded(plus(times(x, BASE), times(password_scalar(dialler), M)))
+        self.y = encoded(plus(times(y, BASE), times(password_scalar(listener), N)))
+        unblinded = plus(decoded(self.y), times(L - password_scalar(dialler), N))
+        ids = [sha256(b"weave " + role + b" 1\0" + self.number + network) for role in (b"dialler", b"listener")]
+        shared = encoded(times(x, unblinded))
+        self.key = sha256(sha256(dialler) + ids[0] + ids[1] + self.x + self.y + shared)
+
+    def expand(self, label, said):
+        return hkdf(b"weave admission 1", self.key, label + b"\0" + self.number + said)
+
+
+def stretched(network, password):
+    return Argon2id(salt=network, length=32, iterations=3, lanes=1, memory_cost=64 * 1024).derive(password)
+
+
+def password_scalar(key):
+    first = mac(mac(bytes(32), key), b"SPAKE2 pw\1")
+    second = mac(mac(bytes(32), key), first + b"SPAKE2 pw\2")
+    return int.from_bytes((first + second)[:48], "big") % L
+
+
+def exponent(first, number):
+    secret = hkdf(b"weave admission seed 1", seed(first), bytes([number]))
+    stream = Cipher(algorithms.ChaCha20(secret, bytes(16)), None).encryptor()
+    return int.from_bytes(stream.update(bytes(64)), "little") % L
+
+
 class Noise:
     """The symmetric state of the Noise Protocol Framework, section 5.2."""
 
     def __init__(self, name, prologue):
-        self.hash = name.ljust(32, b"\0")
+        self.hash = name.ljust(32, b"\0") if len(name) <= 32 else sha256(name)
         self.chaining, self.key, self.nonce = self.hash, None, 0
         self.mix_hash(prologue)
 
@@ -62,8 +138,25 @@ class Noise:
         self.hash = sha256(self.hash + data)
         return data
 
+    def mix_psk(self, psk):
+        temporary = mac(self.chaining, psk)
+        self.chaining = mac(temporary, b"\1")
+        mixed = mac(temporary, self.chaining + b"\2")
+        self.mix_hash(mixed)
+        self.key, self.nonce = mac(temporary, mixed + b"\3"), 0
+
+    def ephemeral(self, ours, with_psk):
+        """The token `e`; with a pre-shared key anywhere in the pattern it is mixed into the key as well (section 9.2)."""
+        self.mix_hash(public(ours))
+        if with_psk:
+            self.mix_secret(public(ours))
+        return public(ours)
+
     def mix_key(self, ours, theirs):
-        temporary = mac(self.chaining, ours.exchange(theirs.public_key()))
+        self.mix_secret(ours.exchange(theirs.public_key()))
+
+    def mix_secret(self, secret):
+        temporary = mac(self.chaining, secret)
         self.chaining = mac(temporary, b"\1")
         self.key, self.nonce = mac(temporary, self.chaining + b"\2"), 0
 
@@ -126,29 +219,78 @@ def check_identities(network, routers):
         same(vectors, name + "_key_file", "weave-identity-1 " + vectors[name + "_seed"])
 
 
-def check_link(network, a, b):
-    vectors = load("link.txt")
-    hello = b"\x89weave\r\n" + bytes([0, 1, 0, 1]) + network + bytes(2)
-    same(vectors, "dialler_hello", hello)
-    same(vectors, "listener_hello", hello)
+def check_xx(vectors, prefix, said, psk, a, b):
     ours, theirs = ephemeral(0x80), ephemeral(0xC0)
-    noise = Noise(b"Noise_XX_25519_ChaChaPoly_SHA256", sha256(hello + hello))
-    message = noise.mix_hash(public(ours)) + noise.seal(b"")
-    same(vectors, "xx_1", with_length(message))
-    message = noise.mix_hash(public(theirs))
+    with_psk = psk is not None
+    noise = Noise(b"Noise_XX" + b"psk0" * with_psk + b"_25519_ChaChaPoly_SHA256", sha256(said))
+    if with_psk:
+        noise.mix_psk(psk)
+    message = noise.ephemeral(ours, with_psk) + noise.seal(b"")
+    same(vectors, prefix + "xx_1", with_length(message))
+    message = noise.ephemeral(theirs, with_psk)
     noise.mix_key(theirs, ours)
     message += noise.seal(b.public)
     noise.mix_key(b.x25519, ours)
     message += noise.seal(b.peer_id + b.binding + varint(2000))
-    same(vectors, "xx_2", with_length(message))
+    same(vectors, prefix + "xx_2", with_length(message))
     message = noise.seal(a.public)
     noise.mix_key(a.x25519, theirs)
     message += noise.seal(a.peer_id + a.binding + varint(1000))
-    same(vectors, "xx_3", with_length(message))
+    same(vectors, prefix + "xx_3", with_length(message))
+    return noise
+
+
+def hello_of(network, passwords):
+    return b"\x89weave\r\n" + bytes([0, 1, 0, 1]) + network + bytes([passwords > 0, passwords])
+
+
+def check_link(network, a, b):
+    vectors = load("link.txt")
+    hello = hello_of(network, 0)
+    same(vectors, "dialler_hello", hello)
+    same(vectors, "listener_hello", hello)
+    noise = check_xx(vectors, "", hello + hello, None, a, b)
     from_a, from_b = noise.split()
     same(vectors, "frame_hello_from_a", frame(from_a, 0, b"hello"))
     same(vectors, "frame_hello_from_b", frame(from_b, 0, b"hello"))
     same(vectors, "frame_empty_from_a", frame(from_a, 1, b""))
+
+
+def check_admission(network):
+    vectors = load("admission.txt")
+    key = stretched(network, bytes.fromhex(vectors["password"]))
+    same(vectors, "password_key", key)
+    instance, said = Instance(network, 1, key, key), seed(0x20)
+    same(vectors, "dialler_element", instance.x)
+    same(vectors, "listener_element", instance.y)
+    same(vectors, "dialler_tag", instance.expand(b"dialler confirms", said))
+    same(vectors, "listener_tag", instance.expand(b"listener confirms", said))
+    same(vectors, "noise_psk", instance.expand(b"noise psk", said))
+
+
+def check_link_with_passwords(network, a, b, case, of_a, of_b, met):
+    vectors = load("link_password.txt")
+    count = max(len(of_a), len(of_b))
+    instances = [Instance(network, i, of_a[i % len(of_a)], of_b[i % len(of_b)]) for i in range(count)]
+    said = hello_of(network, len(of_a))
+    same(vectors, case + "_dialler_hello", said)
+    message = hello_of(network, len(of_b)) + with_length(b"".join(i.y for i in instances))
+    same(vectors, case + "_listener_hello_and_elements", message)
+    said += message
+    message = (count * 64).to_bytes(2, "big") + b"".join(i.x for i in instances)
+    message += b"".join(i.expand(b"dialler confirms", sha256(said + message)) for i in instances)
+    same(vectors, case + "_proof", message)
+    said += message
+    if met is None:
+        same(vectors, case + "_answer", with_length(b"\xff"))
+        return
+    message = (33).to_bytes(2, "big") + bytes([met])
+    message += instances[met].expand(b"listener confirms", sha256(said + message))
+    same(vectors, case + "_answer", message)
+    said += message
+    psk = instances[met].expand(b"noise psk", sha256(said))
+    noise = check_xx(vectors, case + "_", said, psk, a, b)
+    same(vectors, case + "_frame_hello_from_a", frame(noise.split()[0], 0, b"hello"))
 
 
 def check_tunnel(network, a, b, name, cipher, suite):
@@ -185,6 +327,11 @@ def main():
     a, b = Router(seed(0x00)), Router(seed(0x40))
     check_identities(network, {"a": a, "b": b})
     check_link(network, a, b)
+    check_admission(network)
+    staple, horse = stretched(network, b"battery staple"), stretched(network, b"correct horse")
+    check_link_with_passwords(network, a, b, "one", [horse], [horse], 0)
+    check_link_with_passwords(network, a, b, "two", [staple, horse], [horse], 1)
+    check_link_with_passwords(network, a, b, "wrong", [staple], [horse], None)
     for name, cipher, suite in (("aes_256_gcm", AESGCM, 1), ("chacha20_poly1305", ChaCha20Poly1305, 2)):
         check_tunnel(network, a, b, name, cipher, suite)
         check_packets(name, cipher)

@@ -7,7 +7,7 @@ use weave_core::Fib;
 
 use crate::wake::Wake;
 
-/// The newest forwarding snapshot: the control plane stores, workers load it once a turn.
+/// The newest forwarding snapshot: the control plane stores, workers load it after each time that they received.
 #[derive(Debug)]
 pub struct Published {
     fib: Arc<ArcSwap<Fib>>,
@@ -51,7 +51,7 @@ pub(super) struct FibCache(Cache<Arc<ArcSwap<Fib>>, Arc<Fib>>);
 
 impl FibCache {
     /// The newest snapshot.
-    pub(super) fn load(&mut self) -> &Fib {
+    pub(super) fn load(&mut self) -> &Arc<Fib> {
         self.0.load()
     }
 }

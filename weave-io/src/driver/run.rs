@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use weave_core::{
     Command, Config, Fib, FindError, MacTable, Ping, PingError, Router, Status, Trace,
 };
-use weave_crypto::{Identity, PeerId};
+use weave_crypto::{Identity, Passwords, PeerId};
 use weave_mesh::{Subnet, Target};
 
 use super::{
@@ -50,7 +50,7 @@ pub struct RunConfig {
     /// bridge's own table is watched, so that addresses go with the device behind which they were.
     pub bridge: Option<BridgePort>,
     /// Where to keep what must outlive the process; without, a restart begins anew.
-    pub state: Option<StateDir>,
+    pub state: Option<Arc<StateDir>>,
     /// Lists the addresses of this host's interfaces. Called at the start and every 5 s, may block.
     pub local_addresses: Box<dyn Fn() -> HostAddresses + Send + Sync>,
     /// The MTU of the device that leads to the peers, bytes of IP, asked every few seconds; none while it is not known.
@@ -182,7 +182,7 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         socket,
         requests: from_handles,
         dropped,
-        state: config.state.map(Arc::new),
+        state: config.state,
         bridge: config.bridge,
         local_addresses: config.local_addresses.into(),
         underlay_mtu: config.underlay_mtu.into(),
@@ -383,6 +383,14 @@ impl Handle {
     /// When the router has ended.
     pub async fn forget(&self, target: Target) -> Result<(), Ended> {
         self.command(Command::Forget(target)).await
+    }
+
+    /// Accepts these passwords from now on, for new links.
+    ///
+    /// # Errors
+    /// When the router has ended.
+    pub async fn set_passwords(&self, passwords: Passwords) -> Result<(), Ended> {
+        self.command(Command::SetPasswords(passwords)).await
     }
 
     /// Says goodbye to all neighbours and stops; returns when the goodbyes are out.

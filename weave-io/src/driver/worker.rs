@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weave_core::{
-    BUFFER_BYTES, Batch, DropReason, ForwardStats, Forwarder, ForwarderConfig, FrameIo, FrameMeta,
-    MacTable, Missed, Notices, Output, PacketIo, PacketMeta, Progress as ForwardProgress, Streamed,
-    View,
+    BUFFER_BYTES, Batch, DropReason, Fib, ForwardStats, Forwarder, ForwarderConfig, FrameIo,
+    FrameMeta, MacTable, Missed, Notices, Output, PacketIo, PacketMeta,
+    Progress as ForwardProgress, Streamed, View,
 };
 
 use super::published::FibCache;
@@ -37,9 +37,9 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Worker<F, P> {
     forwarder: Forwarder,
-    fib: FibCache,
-    /// Version of the snapshot that the forwarder knows.
-    fib_version: u64,
+    published: FibCache,
+    /// The snapshot in use.
+    fib: Arc<Fib>,
     shared: Shared,
     frames_in: Batch<FrameMeta>,
     packets_in: Batch<PacketMeta>,
@@ -81,8 +81,8 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
         };
         Self {
             forwarder: Forwarder::new(config),
-            fib: shared.published.cache(),
-            fib_version: 0,
+            published: shared.published.cache(),
+            fib: shared.published.load(),
             shared,
             frames_in: Batch::new(RECEIVE_SLOTS, BUFFER_BYTES),
             packets_in: Batch::new(RECEIVE_SLOTS, BUFFER_BYTES),
@@ -116,20 +116,12 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
                 .map_err(WorkerError::Port)?,
             None => 0,
         };
-        let fib = self.fib.load();
-        let view = View {
-            fib,
-            macs: &self.shared.macs,
-        };
-        let is_new = fib.version != self.fib_version;
-        if is_new {
-            self.fib_version = fib.version;
-            self.outlet
-                .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
-                    forwarder.handle_snapshot(now, view, out)
-                })?;
-        }
+        let mut is_new = self.look(now)?;
         if frames > 0 {
+            let view = View {
+                fib: &self.fib,
+                macs: &self.shared.macs,
+            };
             let rx = &mut self.frames_in;
             self.outlet
                 .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
@@ -139,11 +131,18 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
         }
         let is_handed_over = !self.shared.inbox.is_empty();
         if is_handed_over {
-            let rx = &mut self.stream_packets_in;
             let stats = self.forwarder.stats_mut();
-            self.shared
-                .inbox
-                .take(rx, &mut self.outlet.frames_out, stats);
+            self.shared.inbox.take(
+                &mut self.stream_packets_in,
+                &mut self.outlet.frames_out,
+                stats,
+            );
+            is_new |= self.look(now)?;
+            let view = View {
+                fib: &self.fib,
+                macs: &self.shared.macs,
+            };
+            let rx = &mut self.stream_packets_in;
             self.outlet
                 .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
                     forwarder.handle_stream_packets(now, view, rx, out)
@@ -156,6 +155,11 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
             .recv(&mut self.packets_in)
             .map_err(WorkerError::Socket)?;
         if packets > 0 {
+            is_new |= self.look(now)?;
+            let view = View {
+                fib: &self.fib,
+                macs: &self.shared.macs,
+            };
             let rx = &mut self.packets_in;
             self.outlet
                 .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
@@ -181,6 +185,28 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
         } else {
             Progress::Idle
         })
+    }
+
+    /// Takes the newest snapshot into use, and says whether it is another one than before.
+    ///
+    /// After each time that something was received, not once a turn: a peer seals with new keys as soon as our control
+    /// plane, which publishes first, has answered it. So whatever was received can be opened by a snapshot that is
+    /// loaded afterwards, but not always by one from before.
+    fn look(&mut self, now: Instant) -> Result<bool, WorkerError> {
+        let newest = self.published.load();
+        if Arc::ptr_eq(newest, &self.fib) {
+            return Ok(false);
+        }
+        self.fib = Arc::clone(newest);
+        let view = View {
+            fib: &self.fib,
+            macs: &self.shared.macs,
+        };
+        self.outlet
+            .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
+                forwarder.handle_snapshot(now, view, out)
+            })?;
+        Ok(true)
     }
 }
 

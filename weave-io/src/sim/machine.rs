@@ -101,12 +101,14 @@ impl Machine {
                 discovery: true,
                 conn_limit: self.conn_limit,
                 aes: true,
+                denied: Default::default(),
             },
             network_name: network.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             frame_port: Some("memory".to_owned()),
             underlay_mtu_bytes: 1_500,
             mtu_bytes: Host::MTU_BYTES as u16,
+            rekey_after: Config::REKEY_AFTER,
         };
         let macs = Arc::new(MacTable::new(
             MACS_MAX,

@@ -177,14 +177,18 @@ impl Net {
 
     /// Whether every way is equally long: takes the same time, and takes datagrams.
     pub fn is_uniform(&self) -> bool {
-        let is_normal = |way: Conditions| {
-            way.latency == self.normal.latency
-                && way.jitter == self.normal.jitter
-                && !way.udp_blocked
-        };
-        self.directions
-            .values()
-            .all(|direction| is_normal(direction.now))
+        self.ways().all(|(_, way)| self.is_normal(&way))
+    }
+
+    /// Whether a way is as long as those that nothing was done to, and takes datagrams.
+    pub(crate) fn is_normal(&self, way: &Conditions) -> bool {
+        way.latency == self.normal.latency && way.jitter == self.normal.jitter && !way.udp_blocked
+    }
+
+    /// The ways that anything was ever done to, as they are now.
+    pub(crate) fn ways(&self) -> impl Iterator<Item = ((RouterId, RouterId), Conditions)> {
+        let ways = self.directions.iter();
+        ways.map(|(between, direction)| (*between, direction.now))
     }
 
     /// What became of datagrams so far.

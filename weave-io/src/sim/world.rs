@@ -1,6 +1,7 @@
 //! The world: routers, network and containers, and the loop that moves time from event to event.
 
 mod clones;
+mod disturbed;
 mod events;
 mod members;
 mod moves;
@@ -29,6 +30,7 @@ use super::trace::{Trace, TraceKind};
 use super::verifier::CachingVerifier;
 use super::{RouterId, base_instant};
 use crate::Input;
+use disturbed::Disturbed;
 use moves::Moves;
 use strangers::Strangers;
 
@@ -77,6 +79,7 @@ pub struct World {
     was_uniform: bool,
     /// Identities that were given up: their records stay for ten minutes.
     identities_gone: usize,
+    disturbed: Disturbed,
     /// Some way lost datagrams by chance at some time.
     was_lossy: bool,
 }
@@ -197,6 +200,7 @@ impl World {
             detours_until: None,
             was_uniform: true,
             identities_gone: 0,
+            disturbed: Disturbed::default(),
             was_lossy: false,
         }
     }

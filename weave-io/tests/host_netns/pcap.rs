@@ -32,11 +32,7 @@ pub(super) fn frames_come_in_once_and_go_out_and_none_comes_back() {
     let wire = Wire::new();
     let mut port = wire.open();
     let mut batch = Batch::new(8, BUFFER_BYTES);
-    let station = wire
-        .station
-        .run(|| UdpSocket::bind(STATION))
-        .unwrap()
-        .unwrap();
+    let station = wire.station_socket();
     station.send_to(b"to the world", WORLD).unwrap();
     let frames = wire.receive(&mut port, &mut batch, Duration::from_millis(300));
     let frames: Vec<_> = frames
@@ -129,11 +125,7 @@ pub(super) fn what_the_kernel_left_undone_is_told_and_what_nobody_can_mend_count
     }
 
     // Datagrams that the kernel keeps as one: nothing tells where one ends.
-    let station = wire
-        .station
-        .run(|| UdpSocket::bind(STATION))
-        .unwrap()
-        .unwrap();
+    let station = wire.station_socket();
     nix::sys::socket::setsockopt(&station, nix::sys::socket::sockopt::UdpGsoSegment, &1000)
         .unwrap();
     station.send_to(&[1; 5000], WORLD).unwrap();
@@ -145,11 +137,7 @@ pub(super) fn a_full_ring_is_counted_and_a_device_that_goes_ends_the_port() {
     let wire = Wire::new();
     let mut port = wire.open();
     let mut batch = Batch::new(8, BUFFER_BYTES);
-    let station = wire
-        .station
-        .run(|| UdpSocket::bind(STATION))
-        .unwrap()
-        .unwrap();
+    let station = wire.station_socket();
     const SENT: u64 = 3_000;
     for _ in 0..SENT {
         station.send_to(b"one of many", WORLD).unwrap();
@@ -229,6 +217,11 @@ impl Wire {
         self.station_netlink
             .set_neighbour("eth0", WORLD.ip(), [2, 0, 0, 0, 0, 9])
             .unwrap();
+    }
+
+    fn station_socket(&self) -> UdpSocket {
+        let bound = self.station.run(|| UdpSocket::bind(STATION));
+        bound.unwrap().unwrap()
     }
 
     fn open(&self) -> PcapPort {

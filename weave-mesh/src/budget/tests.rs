@@ -52,6 +52,29 @@ fn ten_thousand_strangers_leave_room_for_a_known_peer() {
 }
 
 #[test]
+fn a_source_of_wrong_passwords_has_one_guess_a_second() {
+    for is_known in [false, true] {
+        let start = base();
+        let mut budget = Budget::new(7, start);
+        let guesser = v4(1);
+        let mut tested = 0;
+        // 1,000 a second for 10 s.
+        for ms in 0..10_000 {
+            let now = start + Duration::from_millis(ms);
+            if let Ok(class) = budget.admit(now, guesser, half_open(0, 0), is_known) {
+                tested += 1;
+                budget.handle_wrong(now, guesser, class);
+            }
+            if ms % 1_000 == 0 {
+                let friend = budget.admit(now, v4(2), half_open(0, 0), true);
+                assert_eq!(friend, Ok(Class::Known), "{ms} ms");
+            }
+        }
+        assert_eq!(tested, 10);
+    }
+}
+
+#[test]
 fn one_source_has_its_own_bound() {
     let now = base();
     let mut budget = Budget::new(7, now);

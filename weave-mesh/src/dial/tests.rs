@@ -20,6 +20,8 @@ struct Bench {
     random: ChaCha20Rng,
     conns: u64,
     linked: BTreeSet<PeerId>,
+    /// Each dial leads to a refusal that only people can change.
+    is_refused: bool,
 }
 
 impl Bench {
@@ -30,6 +32,7 @@ impl Bench {
             random: ChaCha20Rng::from_seed([3; 32]),
             conns: 0,
             linked: BTreeSet::new(),
+            is_refused: false,
         }
     }
 
@@ -47,8 +50,15 @@ impl Bench {
                 self.conns += 1;
                 let conn = ConnId::dialled(self.conns);
                 self.dialler.started(conn, purpose, remote);
-                let reason = FailReason::Closed(CloseReason::Refused);
-                self.dialler.failed(conn, &reason).unwrap();
+                let reason = if self.is_refused {
+                    FailReason::DeniedThere
+                } else {
+                    FailReason::Closed(CloseReason::Refused)
+                };
+                let (purpose, _) = self.dialler.failed(conn, &reason).unwrap();
+                if reason.is_refusal() {
+                    self.dialler.refused(self.now, &purpose, &mut self.random);
+                }
             }
             let linked = &self.linked;
             match self
@@ -107,6 +117,39 @@ fn targets_back_off_to_3_s_and_peers_of_records_to_60_s() {
             .all(|gap| (48_000..=72_000).contains(gap)),
         "{gaps_ms:?}"
     );
+}
+
+#[test]
+fn whoever_refuses_us_is_tried_after_10_s_doubling_to_5_min() {
+    let mut bench = Bench::new();
+    bench.is_refused = true;
+    assert!(bench.dialler.add_target(bench.now, socket(1).into()));
+    let dialled = bench.run(Duration::from_secs(1_800));
+    let gaps_ms = gaps(&dialled);
+    assert_eq!(gaps_ms[0], 10_000);
+    for (gap, longest) in gaps_ms.iter().zip([10, 20, 40, 80, 160, 300, 300, 300]) {
+        let longest = longest * 1_000;
+        assert!((longest * 8 / 10..=longest).contains(gap), "{gaps_ms:?}");
+    }
+    // The user's word counts more.
+    assert!(bench.dialler.add_target(bench.now, socket(1).into()));
+    let again = bench.run(Duration::from_secs(30));
+    assert_eq!(again[0].0, 0);
+    assert_eq!(gaps(&again)[0], 10_000);
+}
+
+#[test]
+fn several_addresses_that_refuse_us_count_once() {
+    let mut bench = Bench::new();
+    bench.is_refused = true;
+    bench.set_peer(1, 2, 1, vec![socket(1), socket(2), socket(3)]);
+    let dialled = bench.run(Duration::from_secs(25));
+    let starts: Vec<u128> = dialled.iter().step_by(3).map(|(at, _)| *at).collect();
+    assert_eq!(dialled.len(), 6, "{dialled:?}");
+    assert_eq!(starts[1] - starts[0], 10_000);
+    // A new start of the router is another chance.
+    bench.set_peer(1, 2, 2, vec![socket(1), socket(2), socket(3)]);
+    assert_eq!(bench.run(Duration::from_secs(1))[0].0, 0);
 }
 
 #[test]

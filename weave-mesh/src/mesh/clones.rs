@@ -129,7 +129,7 @@ impl Mesh {
                 known.boot_id == boot_id && known.start_random != start_random
             });
             if is_another {
-                self.tell_stale(id, &peer);
+                self.tell_stale(now, id, &peer);
             }
             return is_another;
         }

@@ -1,8 +1,9 @@
 //! What a mesh is told at its start, and keeps to.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use weave_crypto::{NetworkId, Passwords};
+use weave_crypto::{NetworkId, Passwords, PeerId};
 
 use crate::target::Target;
 
@@ -29,4 +30,6 @@ pub struct MeshConfig {
     pub conn_limit: usize,
     /// Whether this router is fast at AES.
     pub aes: bool,
+    /// Identities that are refused here; see [`Mesh::deny`](super::Mesh::deny).
+    pub denied: BTreeSet<PeerId>,
 }

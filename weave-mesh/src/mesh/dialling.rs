@@ -64,11 +64,14 @@ impl Mesh {
         self.dialler.rest(now, &|peer| has_stream(links, peer));
     }
 
-    /// A dial came to nothing; nobody is told of connections that were not dialled.
-    pub(super) fn dial_failed(&mut self, conn: ConnId, reason: FailReason) {
+    /// A dial came to nothing; nobody is told of connections that were not dialled, for which false is returned.
+    pub(super) fn dial_failed(&mut self, now: Instant, conn: ConnId, reason: FailReason) -> bool {
         let Some((purpose, remote)) = self.dialler.failed(conn, &reason) else {
-            return;
+            return false;
         };
+        if reason.is_refusal() {
+            self.dialler.refused(now, &purpose, &mut self.public_random);
+        }
         let target = match purpose {
             Purpose::Target(target) => Some(target),
             Purpose::Peer(_) | Purpose::Rejoin(_) => None,
@@ -78,6 +81,7 @@ impl Mesh {
             remote: Some(remote),
             reason,
         });
+        true
     }
 
     pub(super) fn forget_target(&mut self, now: Instant, target: &Target) -> bool {
@@ -124,7 +128,8 @@ impl Mesh {
                 .filter(|socket| socket.port() != 0 && self.is_underlay(socket.ip()))
                 .filter(|socket| !own_sockets.contains(socket))
                 .collect();
-            if origin != self.own && !addresses.is_empty() {
+            let is_wanted = origin != self.own && !self.is_denied(&origin);
+            if is_wanted && !addresses.is_empty() {
                 peers.insert(origin, (router.boot_id, addresses));
             }
         }

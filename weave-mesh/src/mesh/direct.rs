@@ -119,6 +119,9 @@ pub enum DirectEnd {
     /// The tunnel that its probes are sealed in is gone.
     #[error("the tunnel is gone")]
     NoTunnel,
+    /// The router's identity is refused.
+    #[error("this router refuses that identity (--deny)")]
+    Denied,
 }
 
 /// The addresses that are probed.

@@ -8,7 +8,7 @@ use weave_crypto::PeerId;
 
 use super::{CloneMet, DirectEnd};
 use crate::conn::ConnId;
-use crate::error::{DownReason, FailReason};
+use crate::error::{Admission, DownReason, FailReason};
 use crate::suspect::Suspect;
 use crate::target::Target;
 use crate::wire::Routed;
@@ -157,6 +157,15 @@ pub enum Event {
     RecordsRefused {
         /// Whose they were, who sent them, and what was wrong.
         suspect: Suspect,
+    },
+    /// Somebody who connected to this router is not let in, for what only people can change.
+    Refused {
+        /// Where the connection came from.
+        remote: SocketAddr,
+        /// Who it was, if that was proved.
+        peer: Option<PeerId>,
+        /// Why.
+        reason: Admission,
     },
     /// An address led back to this router; it is left alone for 10 min.
     ConnectedToSelf {

@@ -11,7 +11,7 @@ use crate::record::{
     ADDRESSES_MAX, Address, Body, Key, LINKS_MAX, LinkEntry, LinksBody, Record, RecordKind,
     RouterBody, SEQUENCE_BITS, printable,
 };
-use crate::wire::{BUCKETS, Control, KEYS_MAX};
+use crate::wire::{AnyKey, BUCKETS, Control, KEYS_MAX};
 
 /// Between two versions of one record: a flapping link costs ten records a second at most.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
@@ -344,6 +344,7 @@ impl Mesh {
         let ours = self.store.buckets();
         for bucket in (0..BUCKETS).filter(|bucket| ours[*bucket] != theirs[*bucket]) {
             for (first, last, keys) in self.store.lists(bucket) {
+                let keys = keys.into_iter().map(AnyKey::from).collect();
                 self.say_to(via, &Control::List { first, last, keys });
             }
         }
@@ -361,7 +362,7 @@ impl Mesh {
             listed.insert((key.origin, key.kind), key.seq);
             let held = self.store.record(&key.origin, key.kind).map(Record::seq);
             if held < Some(key.seq) {
-                wanted.push(*key);
+                wanted.push(AnyKey::from(*key));
             } else if held > Some(key.seq) {
                 link.flooding.offer(key.origin, key.kind);
             }

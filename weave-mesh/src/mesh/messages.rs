@@ -9,7 +9,8 @@ use crate::conn::{Conn, ConnId, Stage};
 use crate::error::{DownReason, FailReason, SendError};
 use crate::link::Link;
 use crate::probe::{Probe, ProbeKind};
-use crate::wire::{self, Control, Goodbye, ROUTED_BODY_BYTES_MAX, Routed};
+use crate::record::Key;
+use crate::wire::{self, AnyKey, Control, Goodbye, ROUTED_BODY_BYTES_MAX, Routed};
 
 impl Mesh {
     /// Sends a message on its way by the neighbour `via`, which the routes chose.
@@ -114,7 +115,7 @@ impl Mesh {
                 Control::Records(records) => {
                     let has_patience = self.take_records(now, peer, &records);
                     if peer == self.own && has_patience {
-                        self.dial_failed(id, FailReason::Clone);
+                        self.dial_failed(now, id, FailReason::Clone);
                         self.close(id, Some(Goodbye::Renewed));
                     }
                     return has_patience;
@@ -154,8 +155,14 @@ impl Mesh {
             }
             Control::Digest(digest) => self.take_digest(peer, &digest),
             Control::Buckets(buckets) => self.take_buckets(peer, &buckets),
-            Control::List { first, last, keys } => self.take_list(peer, &first, &last, &keys),
-            Control::Want(keys) => self.take_want(peer, &keys),
+            Control::List { first, last, keys } => {
+                let keys = self.known_keys(&keys);
+                self.take_list(peer, &first, &last, &keys);
+            }
+            Control::Want(keys) => {
+                let keys = self.known_keys(&keys);
+                self.take_want(peer, &keys);
+            }
             Control::Routed(routed) => {
                 if routed.ttl == 0 {
                     self.stats.routed_ttl += 1;
@@ -189,7 +196,21 @@ impl Mesh {
         true
     }
 
-    pub(super) fn take_goodbye(&mut self, now: Instant, id: ConnId, peer: PeerId, reason: Goodbye) {
+    /// Keys of the kinds that this release knows.
+    fn known_keys(&mut self, keys: &[AnyKey]) -> Vec<Key> {
+        let known: Vec<Key> = keys.iter().filter_map(AnyKey::known).collect();
+        self.stats.keys_unknown_kind += (keys.len() - known.len()) as u64;
+        known
+    }
+
+    fn take_goodbye(&mut self, now: Instant, id: ConnId, peer: PeerId, reason: u32) {
+        let Some(reason) = Goodbye::from_number(reason) else {
+            // What it means for the link nobody here knows: it goes on as after the loss of its stream.
+            self.stats.goodbyes_unknown += 1;
+            self.lose_stream(now, id, FailReason::Goodbye);
+            self.close(id, None);
+            return;
+        };
         let is_link = self
             .links
             .get(&peer)
@@ -203,10 +224,20 @@ impl Mesh {
             Goodbye::StaleBoot => FailReason::StaleBoot,
             Goodbye::Full => FailReason::Full,
             Goodbye::Forgotten => FailReason::Forgotten,
+            Goodbye::Denied => FailReason::DeniedThere,
             Goodbye::Shutdown | Goodbye::Renewed => FailReason::Goodbye,
         };
+        let down = match reason {
+            Goodbye::Denied => DownReason::DeniedThere,
+            Goodbye::Shutdown
+            | Goodbye::Duplicate
+            | Goodbye::StaleBoot
+            | Goodbye::Full
+            | Goodbye::Renewed
+            | Goodbye::Forgotten => DownReason::Goodbye,
+        };
         if is_link && reason != Goodbye::Duplicate {
-            self.take_down(now, peer, DownReason::Goodbye, None);
+            self.take_down(now, peer, down, None);
         } else {
             self.lose_stream(now, id, failure);
         }

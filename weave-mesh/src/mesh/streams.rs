@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use weave_crypto::{Established, Fault, LinkHandshake, LinkLocal, PeerId};
+use weave_crypto::{Established, LinkHandshake, LinkLocal, PeerId};
 
 use super::{Action, DirectEnd, Event, HOLD_TIMEOUT, Mesh, STAGE_TIMEOUT};
 use crate::budget::{Class, HalfOpen, Refusal, Source};
@@ -145,16 +145,7 @@ impl Mesh {
             Stage::HandshakeRuns(handshake) => match handshake.handle_bytes(bytes, &mut conn.out) {
                 Ok(None) => {}
                 Ok(Some(established)) => self.establish(now, id, established),
-                Err(error) => {
-                    let count = match error.fault() {
-                        Fault::Peer => &mut self.stats.set_up_peer_errors,
-                        Fault::Incompatible => &mut self.stats.set_up_incompatible,
-                        Fault::Stale | Fault::Caller | _ => &mut self.stats.set_up_errors,
-                    };
-                    *count += 1;
-                    self.lose_stream(now, id, FailReason::Handshake(error));
-                    self.close(id, None);
-                }
+                Err(error) => self.fail_set_up(now, id, error),
             },
             Stage::Open(session) => {
                 session.stream.handle_bytes(bytes);
@@ -170,7 +161,8 @@ impl Mesh {
             return;
         };
         let (remote, is_dialled) = (conn.remote, conn.is_dialled);
-        if let Some(class) = conn.accepted_as {
+        let is_denied = self.config.denied.contains(&peer);
+        if let Some(class) = conn.accepted_as.filter(|_| !is_denied) {
             self.budget
                 .handle_peer(now, Source::from(remote.ip()), class);
         }
@@ -211,10 +203,14 @@ impl Mesh {
             self.take_messages(now, id);
             return;
         }
+        if is_denied {
+            self.send_away(now, id, peer, remote);
+            return;
+        }
 
         let known_boot_id = self.store.boot_id(&peer).max(held_boot_id);
         if known_boot_id > Some(established.peer_boot_id) {
-            self.tell_stale(id, &peer);
+            self.tell_stale(now, id, &peer);
             return;
         }
         let limit = self.config.conn_limit;
@@ -232,13 +228,13 @@ impl Mesh {
     }
 
     /// The peer is not the newest of its identity that is known: it is told of that one, and may come again as newer.
-    pub(super) fn tell_stale(&mut self, id: ConnId, peer: &PeerId) {
+    pub(super) fn tell_stale(&mut self, now: Instant, id: ConnId, peer: &PeerId) {
         self.stats.stale_boot_ids += 1;
         if let Some(record) = self.store.record(peer, RecordKind::Router) {
             let bytes = RecordBytes(record.bytes().clone());
             self.say(id, &Control::Records(vec![bytes]));
         }
-        self.dial_failed(id, FailReason::StaleBoot);
+        self.dial_failed(now, id, FailReason::StaleBoot);
         self.close(id, Some(Goodbye::StaleBoot));
     }
 
@@ -388,7 +384,7 @@ impl Mesh {
     }
 
     /// Streams with a peer that are not its link's.
-    fn candidates(&self, peer: &PeerId) -> impl Iterator<Item = (ConnId, &Session)> {
+    pub(super) fn candidates(&self, peer: &PeerId) -> impl Iterator<Item = (ConnId, &Session)> {
         let peer = *peer;
         self.conns.iter().filter_map(move |(id, conn)| {
             let session = conn.session()?;
@@ -399,7 +395,7 @@ impl Mesh {
     /// A connection is gone, for a reason not of our making. A link that it carried goes on without
     /// while UDP answers or another stream stands.
     pub(super) fn lose_stream(&mut self, now: Instant, id: ConnId, reason: FailReason) {
-        self.dial_failed(id, reason);
+        self.dial_failed(now, id, reason);
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
@@ -488,7 +484,7 @@ impl Mesh {
                 .get(&id)
                 .is_some_and(|conn| conn.session().is_some())
         {
-            self.say(id, &Control::Goodbye(goodbye));
+            self.say(id, &Control::Goodbye(goodbye as u32));
         }
         if let Some(conn) = self.conns.remove(&id)
             && !conn.out.is_empty()

@@ -34,11 +34,35 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "set_up_incompatible",
-        "connections with a router of another network or release, or without its password",
+        "connections with a router of another network or release",
     ),
     (
         "set_up_errors",
         "connections that could not be set up for another cause: see the log",
+    ),
+    (
+        "password_missing",
+        "connections with a router that has no password, while this network has one",
+    ),
+    (
+        "password_surplus",
+        "connections with a router that has a password, while this network has none",
+    ),
+    (
+        "wrong_passwords",
+        "connections refused: the other side's password was tested, and is wrong",
+    ),
+    (
+        "password_differs",
+        "connections to a router that has another password",
+    ),
+    (
+        "refused_guessing",
+        "connections closed untested: a wrong password had just come from their address",
+    ),
+    (
+        "refused_denied",
+        "connections with a router whose identity is refused (--deny)",
     ),
     (
         "connected_to_self",
@@ -68,6 +92,14 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "records_unknown_kind",
         "records of a kind that only a later release knows",
+    ),
+    (
+        "keys_unknown_kind",
+        "names of records of a kind that only a later release knows",
+    ),
+    (
+        "goodbyes_unknown",
+        "connections closed for a reason that only a later release knows",
     ),
     (
         "records_bad_signature",

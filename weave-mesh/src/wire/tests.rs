@@ -8,12 +8,12 @@ fn peer(byte: u8) -> PeerId {
     PeerId::from_bytes([byte; 32])
 }
 
-fn key(byte: u8) -> Key {
-    Key {
+fn key(byte: u8) -> AnyKey {
+    AnyKey::from(Key {
         origin: peer(byte),
         kind: RecordKind::Links,
         seq: u64::MAX - u64::from(byte),
-    }
+    })
 }
 
 fn bytes(length: usize) -> RecordBytes {
@@ -53,7 +53,7 @@ fn messages() -> Vec<Control> {
             seen: Some("[2001:db8::1]:1".parse().unwrap()),
         }),
         Control::Packet(vec![60; 60]),
-        Control::Goodbye(Goodbye::Full),
+        Control::Goodbye(Goodbye::Full as u32),
     ]
 }
 
@@ -119,11 +119,47 @@ fn messages_beyond_their_bounds_are_refused() {
 }
 
 #[test]
+fn keys_of_kinds_that_a_later_release_adds_decode_and_are_known_for_that() {
+    for kind in [2, 127, 128, u32::MAX] {
+        let later = AnyKey { kind, ..key(2) };
+        let message = Control::Want(vec![key(1), later, key(3)]);
+        let Ok(Control::Want(keys)) = parse(&message.encode()) else {
+            panic!("kind {kind} does not decode");
+        };
+        let known: Vec<bool> = keys.iter().map(|key| key.known().is_some()).collect();
+        assert_eq!(known, [true, false, true], "kind {kind}");
+    }
+    for kind in RecordKind::ALL {
+        let key = Key {
+            origin: peer(1),
+            kind,
+            seq: 7,
+        };
+        assert_eq!(AnyKey::from(key).known(), Some(key));
+    }
+}
+
+#[test]
+fn goodbyes_for_reasons_that_a_later_release_adds_decode_whatever_they_say() {
+    for (number, reason) in (0..).zip(Goodbye::ALL) {
+        assert_eq!(reason as u32, number);
+        assert_eq!(Goodbye::from_number(number), Some(reason));
+    }
+    for number in [6, 127, 128, u32::MAX] {
+        let mut encoded = Control::Goodbye(number).encode();
+        assert_eq!(parse(&encoded), Ok(Control::Goodbye(number)));
+        encoded.extend([1, 2, 3]);
+        assert_eq!(parse(&encoded), Ok(Control::Goodbye(number)));
+        assert_eq!(Goodbye::from_number(number), None);
+    }
+}
+
+#[test]
 fn largest_messages_fit_a_frame() {
     let mut keys = Vec::new();
     keys.resize(
         KEYS_MAX,
-        Key {
+        AnyKey {
             seq: u64::MAX,
             ..key(0xFF)
         },

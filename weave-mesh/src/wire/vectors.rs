@@ -208,6 +208,7 @@ fn messages() -> Vec<(&'static str, Control)> {
     let store = store(&records);
     let bucket_of_a = usize::from(a.as_bytes()[0] >> 4);
     let (first, last, keys) = store.lists(bucket_of_a).remove(0);
+    let keys: Vec<AnyKey> = keys.into_iter().map(AnyKey::from).collect();
     let probes = probes();
     let welcome = |seen: &str| Control::Welcome {
         tag: *b"linktg",
@@ -251,11 +252,24 @@ fn messages() -> Vec<(&'static str, Control)> {
         ("probe_challenge", Control::Probe(probes[1].1)),
         ("probe_answer", Control::Probe(probes[3].1)),
         ("packet", Control::Packet(b"a sealed packet".to_vec())),
-        ("goodbye_shutdown", Control::Goodbye(Goodbye::Shutdown)),
-        ("goodbye_duplicate", Control::Goodbye(Goodbye::Duplicate)),
-        ("goodbye_stale_boot", Control::Goodbye(Goodbye::StaleBoot)),
-        ("goodbye_full", Control::Goodbye(Goodbye::Full)),
-        ("goodbye_renewed", Control::Goodbye(Goodbye::Renewed)),
-        ("goodbye_forgotten", Control::Goodbye(Goodbye::Forgotten)),
+        (
+            "goodbye_shutdown",
+            Control::Goodbye(Goodbye::Shutdown as u32),
+        ),
+        (
+            "goodbye_duplicate",
+            Control::Goodbye(Goodbye::Duplicate as u32),
+        ),
+        (
+            "goodbye_stale_boot",
+            Control::Goodbye(Goodbye::StaleBoot as u32),
+        ),
+        ("goodbye_full", Control::Goodbye(Goodbye::Full as u32)),
+        ("goodbye_renewed", Control::Goodbye(Goodbye::Renewed as u32)),
+        (
+            "goodbye_forgotten",
+            Control::Goodbye(Goodbye::Forgotten as u32),
+        ),
+        ("goodbye_denied", Control::Goodbye(Goodbye::Denied as u32)),
     ]
 }

@@ -62,6 +62,14 @@ fn the_page_names_every_field_of_a_trace_and_of_a_ping() {
     names_all(section("The ping document"), &ping);
 }
 
+#[test]
+fn the_page_names_every_field_of_the_passwords() {
+    names_all(
+        section("The passwords document"),
+        &serde_json::to_value(Listed::example()).unwrap(),
+    );
+}
+
 /// Each key of an object, and of the objects below, stands in the text as code. Counters by name are named as a whole.
 fn names_all(text: &str, value: &Value) {
     match value {

@@ -292,9 +292,8 @@ pub(super) static FAMILIES: &[Family] = &[
         &["event"],
         "Control messages, records and links; `weave status control` says what each event is",
         |source, samples| {
-            let stats = MeshStats::default();
-            let names = stats.activity().map(|(name, _)| name);
-            counts(samples, names, &source.status.gossip);
+            let none = MeshStats::default();
+            counts(samples, names(none.activity()), &source.status.gossip);
         },
     ),
     counter(
@@ -302,9 +301,8 @@ pub(super) static FAMILIES: &[Family] = &[
         &["reason"],
         "Refusals and faults of the control plane; `weave status control` says what each reason means",
         |source, samples| {
-            let stats = MeshStats::default();
-            let names = stats.refusals().map(|(name, _)| name);
-            counts(samples, names, &source.status.refusals);
+            let none = MeshStats::default();
+            counts(samples, names(none.refusals()), &source.status.refusals);
         },
     ),
     // Links: one each, no more than --conn-limit.
@@ -429,6 +427,13 @@ fn counts(
     for (name, count) in all {
         samples.add(&[name], count);
     }
+}
+
+/// The names of counters.
+fn names(
+    counters: impl Iterator<Item = (&'static str, u64)>,
+) -> impl Iterator<Item = &'static str> {
+    counters.map(|(name, _)| name)
 }
 
 /// How many there are of which something holds, and of which it does not.

@@ -6,18 +6,12 @@ use weave_core::Status;
 
 use super::basics::LINK_TIME_MAX;
 use super::lab::ping::Pinger;
+use super::lab::shapes::Pair;
 use super::lab::{Lab, figure};
 
 pub(super) fn blocked_udp_costs_less_than_a_second_and_tcp_is_left_within_ten() {
     let mut lab = Lab::new();
-    let (mut a, mut b) = (lab.host("a"), lab.host("b"));
-    a.start(&[]);
-    b.start(&[a.address()]);
-    let (one, other) = (
-        a.container(&["10.32.1.1/24"]),
-        b.container(&["10.32.1.2/24"]),
-    );
-    one.must_reach(&other, LINK_TIME_MAX);
+    let Pair { one, other, a, b } = lab.pair(&[]);
     let pinger = Pinger::start(&one, other.address(), b"");
     a.await_links(LINK_TIME_MAX, &[&b]);
     std::thread::sleep(Duration::from_secs(2));

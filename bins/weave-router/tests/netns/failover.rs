@@ -4,18 +4,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::basics::LINK_TIME_MAX;
 use super::lab::ping::Pinger;
-use super::lab::{Container, Host, Lab, figure};
+use super::lab::shapes::{FullMesh, Pair};
+use super::lab::{Host, Lab, figure};
 
 pub(super) fn a_silent_cut_under_traffic_is_bridged_within_a_second() {
     let mut lab = Lab::new();
-    let triangle = Triangle::new(&mut lab);
-    let Triangle {
-        one, other, a, b, ..
-    } = &triangle;
-    let pinger = Pinger::start(one, other.address(), b"");
+    let FullMesh { containers, hosts } = lab.full_mesh(3);
+    let [a, b, _] = &hosts[..] else {
+        unreachable!()
+    };
+    let pinger = Pinger::start(&containers[0], containers[1].address(), b"");
     let mut gaps = Vec::new();
     for cut in 0..CUTS {
-        triangle.await_direct();
+        await_direct(a, b);
         // Wherever the routers' own timers stand.
         std::thread::sleep(random_phase());
         let last = Instant::now();
@@ -51,15 +52,14 @@ pub(super) fn a_silent_cut_under_traffic_is_bridged_within_a_second() {
 
 pub(super) fn a_cut_of_one_direction_is_bridged_within_two_seconds() {
     let mut lab = Lab::new();
-    let triangle = Triangle::new(&mut lab);
-    let pinger = Pinger::start(&triangle.one, triangle.other.address(), b"");
+    let FullMesh { containers, hosts } = lab.full_mesh(3);
+    let [a, b, _] = &hosts[..] else {
+        unreachable!()
+    };
+    let pinger = Pinger::start(&containers[0], containers[1].address(), b"");
     for turn in 0..CUTS {
-        let (from, to) = if turn % 2 == 0 {
-            (&triangle.a, &triangle.b)
-        } else {
-            (&triangle.b, &triangle.a)
-        };
-        triangle.await_direct();
+        let (from, to) = if turn % 2 == 0 { (a, b) } else { (b, a) };
+        await_direct(a, b);
         std::thread::sleep(random_phase());
         let cut = Instant::now();
         lab.cut_one_way(from, to);
@@ -73,14 +73,12 @@ pub(super) fn a_cut_of_one_direction_is_bridged_within_two_seconds() {
 
 pub(super) fn a_killed_router_is_back_within_two_seconds() {
     let mut lab = Lab::new();
-    let (mut a, mut b) = (lab.host("a"), lab.host("b"));
-    a.start(&[]);
-    b.start(&[a.address()]);
-    let (one, other) = (
-        a.container(&["10.32.1.1/24"]),
-        b.container(&["10.32.1.2/24"]),
-    );
-    one.must_reach(&other, LINK_TIME_MAX);
+    let Pair {
+        one,
+        other,
+        mut a,
+        mut b,
+    } = lab.pair(&[]);
     let pinger = Pinger::start(&one, other.address(), b"");
     // The one that was told its peer, and the one that was not.
     for told in [true, false, true, false] {
@@ -106,43 +104,10 @@ pub(super) fn a_killed_router_is_back_within_two_seconds() {
     }
 }
 
-/// Three hosts that are all linked, and containers on two of them.
-struct Triangle {
-    one: Container,
-    other: Container,
-    a: Host,
-    b: Host,
-    _c: Host,
-}
-
-impl Triangle {
-    fn new(lab: &mut Lab) -> Self {
-        let (mut a, mut b, mut c) = (lab.host("a"), lab.host("b"), lab.host("c"));
-        a.start(&[]);
-        b.start(&[a.address()]);
-        c.start(&[a.address(), b.address()]);
-        let (one, other) = (
-            a.container(&["10.32.1.1/24"]),
-            b.container(&["10.32.1.2/24"]),
-        );
-        one.must_reach(&other, LINK_TIME_MAX);
-        for (host, others) in [(&a, [&b, &c]), (&b, [&a, &c]), (&c, [&a, &b])] {
-            host.await_links(LINK_TIME_MAX, &others);
-        }
-        Self {
-            one,
-            other,
-            a,
-            b,
-            _c: c,
-        }
-    }
-
-    /// Until frames between the two containers go straight again.
-    fn await_direct(&self) {
-        self.a.await_direct(HEAL_TIME_MAX, &[&self.b]);
-        self.b.await_direct(HEAL_TIME_MAX, &[&self.a]);
-    }
+/// Until frames between two hosts' containers go straight again.
+fn await_direct(one: &Host, other: &Host) {
+    one.await_direct(HEAL_TIME_MAX, &[other]);
+    other.await_direct(HEAL_TIME_MAX, &[one]);
 }
 
 /// Up to a second: the longest interval of the probes.

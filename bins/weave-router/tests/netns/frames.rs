@@ -5,11 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, U
 use std::thread;
 use std::time::Duration;
 
-use super::basics::LINK_TIME_MAX;
 use super::lab::capture::Tap;
 use super::lab::container::MTU_BYTES;
 use super::lab::ping::checksum;
-use super::lab::{Container, Host, Lab};
+use super::lab::{Container, Host, Lab, shapes};
 
 pub(super) fn tcp_and_udp_cross_whole_and_unchanged() {
     let (pair, _hosts) = Pair::new();
@@ -255,12 +254,7 @@ impl Pair {
     /// On the hosts' bridges. What comes beside must stay as long as they are used.
     fn new() -> (Self, (Host, Host, Lab)) {
         let mut lab = Lab::new();
-        let (mut a, mut b) = (lab.host("a"), lab.host("b"));
-        a.start(&[]);
-        b.start(&[a.address()]);
-        let one = a.container(&["10.32.1.1/24", "fd00:32::1/64"]);
-        let other = b.container(&["10.32.1.2/24", "fd00:32::2/64"]);
-        one.must_reach(&other, LINK_TIME_MAX);
+        let shapes::Pair { one, other, a, b } = lab.pair(&[]);
         (Self { one, other }, (a, b, lab))
     }
 }

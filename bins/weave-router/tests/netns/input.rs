@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::basics::LINK_TIME_MAX;
 use super::lab::capture::Capture;
 use super::lab::ping::Pinger;
+use super::lab::shapes::Pair;
 use super::lab::{Host, Lab, control, figure};
 
 pub(super) fn bad_flags_are_refused_in_a_line_and_change_nothing() {
@@ -189,14 +190,12 @@ pub(super) fn damaged_state_is_refused_in_a_line_and_left_as_it_is() {
 
 pub(super) fn bad_control_requests_are_refused_and_change_nothing() {
     let mut lab = Lab::new();
-    let (mut a, mut b) = (lab.host("a"), lab.host("b"));
-    a.start(&[]);
-    b.start(&[a.address()]);
-    let (one, other) = (
-        a.container(&["10.32.1.1/24"]),
-        b.container(&["10.32.1.2/24"]),
-    );
-    one.must_reach(&other, LINK_TIME_MAX);
+    let Pair {
+        one,
+        other,
+        a,
+        b: _b,
+    } = lab.pair(&[]);
     let mode = fs::metadata(a.control_path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "others may use the control socket");
     let pinger = Pinger::start(&one, other.address(), b"");
@@ -284,14 +283,13 @@ pub(super) fn bad_control_requests_are_refused_and_change_nothing() {
 
 pub(super) fn garbage_from_strangers_gets_no_reply_and_disturbs_nobody() {
     let mut lab = Lab::new();
-    let (mut a, mut b, stranger) = (lab.host("a"), lab.host("b"), lab.host("s"));
-    a.start(&[]);
-    b.start(&[a.address()]);
-    let (one, other) = (
-        a.container(&["10.32.1.1/24"]),
-        b.container(&["10.32.1.2/24"]),
-    );
-    one.must_reach(&other, LINK_TIME_MAX);
+    let Pair {
+        one,
+        other,
+        a,
+        mut b,
+    } = lab.pair(&[]);
+    let stranger = lab.host("s");
     b.await_links(LINK_TIME_MAX, &[&a]);
     let resident_before = a.router().resident_kib();
     let pinger = Pinger::start(&one, other.address(), b"");

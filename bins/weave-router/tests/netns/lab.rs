@@ -11,9 +11,11 @@ pub(crate) mod capture;
 pub(crate) mod container;
 pub(crate) mod control;
 pub(crate) mod host;
+pub(crate) mod memory;
 pub(crate) mod nat;
 pub(crate) mod ping;
 pub(crate) mod process;
+pub(crate) mod shapes;
 
 use std::fs;
 use std::io::Write;

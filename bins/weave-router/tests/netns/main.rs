@@ -26,6 +26,7 @@ mod quality;
 mod relay;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
+mod secrecy;
 mod stop;
 mod strangers;
 mod twenty;
@@ -72,6 +73,7 @@ pub(crate) fn main() -> ExitCode {
         quality::a_link_that_flaps_each_second_moves_routes_once_in_two_seconds_at_most,
         quality::both_sides_of_a_partition_work_and_meet_again_within_five_seconds,
         quality::a_relay_that_is_killed_costs_less_than_two_seconds,
+        secrecy::a_relay_knows_nothing_of_what_it_carries,
         stop::a_terminated_router_takes_what_it_made_and_leaves_the_rest,
         stop::an_interrupted_router_takes_what_it_made_and_leaves_the_rest,
         input::bad_flags_are_refused_in_a_line_and_change_nothing,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::lab::ping::Pinger;
+use super::lab::shapes::with_others;
 use super::lab::{Container, Host, Lab, figure, within};
 
 pub(super) fn a_chain_becomes_a_full_mesh_and_lives_on_without_its_middle() {
@@ -75,13 +76,6 @@ pub(super) fn the_first_ping_is_answered_within_a_second_of_the_start() {
     let took = answered.duration_since(started);
     figure(&format!("the first ping was answered after {took:?}"));
     assert!(took < Duration::from_secs(1), "{took:?}");
-}
-
-fn with_others(hosts: &[Host]) -> impl Iterator<Item = (&Host, Vec<&Host>)> {
-    hosts.iter().map(|host| {
-        let others = hosts.iter().filter(|other| other.name() != host.name());
-        (host, others.collect())
-    })
 }
 
 fn all_reach_each_other(containers: &[&Container]) {

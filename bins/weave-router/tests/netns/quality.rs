@@ -3,13 +3,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::basics::LINK_TIME_MAX;
 use super::lab::ping::Pinger;
-use super::lab::{Container, Host, Lab, figure, within};
+use super::lab::shapes::FullMesh;
+use super::lab::{Host, Lab, figure, within};
 
 pub(super) fn a_path_that_loses_thirty_percent_is_left_within_three_seconds() {
     let mut lab = Lab::new();
-    let (hosts, containers) = full_mesh(&mut lab, 3);
+    let FullMesh { containers, hosts } = lab.full_mesh(3);
     let _pinger = Pinger::start(&containers[0], containers[1].address(), b"");
     for turn in 0..3 {
         hosts[0].await_direct(HEAL_TIME_MAX, &[&hosts[1]]);
@@ -27,7 +27,7 @@ pub(super) fn a_path_that_loses_thirty_percent_is_left_within_three_seconds() {
 
 pub(super) fn a_link_that_flaps_each_second_moves_routes_once_in_two_seconds_at_most() {
     let mut lab = Lab::new();
-    let (hosts, containers) = full_mesh(&mut lab, 3);
+    let FullMesh { containers, hosts } = lab.full_mesh(3);
     let pinger = Pinger::start(&containers[0], containers[1].address(), b"");
     thread::sleep(Duration::from_secs(3));
     let began = Instant::now();
@@ -61,7 +61,7 @@ pub(super) fn a_link_that_flaps_each_second_moves_routes_once_in_two_seconds_at_
 
 pub(super) fn both_sides_of_a_partition_work_and_meet_again_within_five_seconds() {
     let mut lab = Lab::new();
-    let (hosts, containers) = full_mesh(&mut lab, 4);
+    let FullMesh { containers, hosts } = lab.full_mesh(4);
     let sides = [
         Pinger::start(&containers[0], containers[1].address(), b""),
         Pinger::start(&containers[2], containers[3].address(), b""),
@@ -94,7 +94,10 @@ pub(super) fn both_sides_of_a_partition_work_and_meet_again_within_five_seconds(
 
 pub(super) fn a_relay_that_is_killed_costs_less_than_two_seconds() {
     let mut lab = Lab::new();
-    let (mut hosts, containers) = full_mesh(&mut lab, 4);
+    let FullMesh {
+        containers,
+        mut hosts,
+    } = lab.full_mesh(4);
     lab.cut(&hosts[0], &hosts[1]);
     let pinger = Pinger::start(&containers[0], containers[1].address(), b"");
     thread::sleep(Duration::from_secs(4));
@@ -102,7 +105,7 @@ pub(super) fn a_relay_that_is_killed_costs_less_than_two_seconds() {
     let route = status
         .routes
         .iter()
-        .find(|route| route.destination == "h1")
+        .find(|route| route.destination == "b")
         .unwrap();
     let relay = hosts
         .iter()
@@ -115,29 +118,6 @@ pub(super) fn a_relay_that_is_killed_costs_less_than_two_seconds() {
     let gap = pinger.gap_since(killed);
     figure(&format!("the relay is killed: {gap:?} without an answer"));
     assert!(gap < Duration::from_secs(2), "{gap:?}");
-}
-
-/// Hosts h0, h1, … that are all linked, with a container on each.
-fn full_mesh(lab: &mut Lab, count: usize) -> (Vec<Host>, Vec<Container>) {
-    let mut hosts: Vec<Host> = (0..count).map(|n| lab.host(&format!("h{n}"))).collect();
-    let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
-    for (number, host) in hosts.iter_mut().enumerate() {
-        host.start(&addresses[..number]);
-    }
-    let containers: Vec<Container> = hosts
-        .iter_mut()
-        .enumerate()
-        .map(|(number, host)| host.container(&[&format!("10.32.1.{}/24", number + 1)]))
-        .collect();
-    containers[0].must_reach(&containers[1], LINK_TIME_MAX);
-    for host in &hosts {
-        let others: Vec<&Host> = hosts
-            .iter()
-            .filter(|other| other.name() != host.name())
-            .collect();
-        host.await_links(LINK_TIME_MAX, &others);
-    }
-    (hosts, containers)
 }
 
 /// Whether frames from one host to another go by a third.

@@ -3,13 +3,13 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use super::basics::LINK_TIME_MAX;
 use super::lab::capture::{Capture, by_device, holds};
 use super::lab::ping::Pinger;
-use super::lab::{Container, Host, Lab, figure};
+use super::lab::{Lab, figure};
 
 pub(super) fn two_hosts_cut_off_from_each_other_meet_over_a_third() {
-    let line = Line::new();
+    let mut lab = Lab::new();
+    let line = lab.line(&[]);
     line.one.must_reach(&line.other, Duration::from_secs(1));
     line.other.must_reach(&line.one, Duration::from_secs(1));
     for (host, far) in [(&line.a, "c"), (&line.c, "a")] {
@@ -33,8 +33,9 @@ pub(super) fn two_hosts_cut_off_from_each_other_meet_over_a_third() {
 }
 
 pub(super) fn nothing_of_a_relayed_frame_is_on_any_wire() {
-    let line = Line::new();
-    let capture = Capture::start(line.lab.underlay());
+    let mut lab = Lab::new();
+    let line = lab.line(&[]);
+    let capture = Capture::start(lab.underlay());
     let start = Instant::now();
     let pinger = Pinger::start(&line.one, line.other.address(), MARKER);
     for _ in 0..PINGS {
@@ -54,7 +55,7 @@ pub(super) fn nothing_of_a_relayed_frame_is_on_any_wire() {
 
     let counts = by_device(&frames);
     for host in [&line.a, &line.b, &line.c] {
-        let seen = counts.get(&line.lab.wire(host)).copied().unwrap_or(0);
+        let seen = counts.get(&lab.wire(host)).copied().unwrap_or(0);
         assert!(
             seen >= answers,
             "only {seen} frames on the wire of {}",
@@ -68,7 +69,7 @@ pub(super) fn nothing_of_a_relayed_frame_is_on_any_wire() {
     assert_eq!(leaked, 0, "frames with the marker in clear");
 
     // The same search finds it where it is: a capture that is blind would not fail this test.
-    let capture = Capture::start(line.lab.underlay());
+    let capture = Capture::start(lab.underlay());
     let (from, to) = (line.a.address(), line.b.address());
     let stranger = line
         .a
@@ -86,46 +87,6 @@ pub(super) fn nothing_of_a_relayed_frame_is_on_any_wire() {
         found >= 2,
         "a datagram in clear was seen {found} times on its two wires"
     );
-}
-
-/// Three hosts in a line, a container at each end.
-struct Line {
-    one: Container,
-    other: Container,
-    a: Host,
-    b: Host,
-    c: Host,
-    lab: Lab,
-}
-
-impl Line {
-    /// Once the ends have found the way over the middle.
-    fn new() -> Self {
-        let mut lab = Lab::new();
-        let (mut a, mut b, mut c) = (lab.host("a"), lab.host("b"), lab.host("c"));
-        lab.cut(&a, &c);
-        b.start(&[]);
-        a.start(&[b.address()]);
-        c.start(&[b.address()]);
-        let (one, other) = (
-            a.container(&["10.32.1.1/24"]),
-            c.container(&["10.32.1.2/24"]),
-        );
-        for (host, far) in [(&a, "c"), (&c, "a")] {
-            host.await_status(LINK_TIME_MAX, "a route over b", |status| {
-                status.routes.iter().any(|route| route.destination == far)
-            });
-        }
-        one.must_reach(&other, LINK_TIME_MAX);
-        Self {
-            one,
-            other,
-            a,
-            b,
-            c,
-            lab,
-        }
-    }
 }
 
 /// Longer than any accident.

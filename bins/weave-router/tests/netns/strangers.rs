@@ -16,7 +16,7 @@ use super::basics::LINK_TIME_MAX;
 use super::input::{Random, datagram};
 use super::lab::capture::{Capture, Tap};
 use super::lab::ping::{Pinger, Record};
-use super::lab::{Container, Host, Lab, figure, nft};
+use super::lab::{Container, Host, Lab, figure, nft, shapes};
 
 pub(super) fn a_storm_of_datagrams_disturbs_nobody_and_gets_no_byte() {
     let pair = Pair::new();
@@ -177,15 +177,9 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let mut lab = Lab::new();
-        let (mut a, mut b, stranger) = (lab.host("a"), lab.host("b"), lab.host("s"));
         // Only b dials: it has to be let in.
-        a.start_with(&["--no-discovery"], &[]);
-        b.start(&[a.address()]);
-        let (one, other) = (
-            a.container(&["10.32.1.1/24"]),
-            b.container(&["10.32.1.2/24"]),
-        );
-        one.must_reach(&other, LINK_TIME_MAX);
+        let shapes::Pair { one, other, a, b } = lab.pair(&["--no-discovery"]);
+        let stranger = lab.host("s");
         b.await_links(LINK_TIME_MAX, &[&a]);
         Self {
             one,

@@ -10,26 +10,19 @@ use weave_core::{Ping, Trace};
 
 use super::basics::LINK_TIME_MAX;
 use super::exposition;
+use super::lab::shapes::Line;
 use super::lab::{Host, Lab, figure, within};
 
 pub(super) fn ping_trace_and_metrics_tell_the_way_over_a_relay() {
     let mut lab = Lab::new();
-    let (mut a, mut b, mut c) = (lab.host("a"), lab.host("b"), lab.host("c"));
-    lab.cut(&a, &c);
-    b.start_with(&["--metrics", METRICS], &[]);
-    a.start_with(&["--metrics", METRICS], &[b.address()]);
-    c.start(&[b.address()]);
-    let (one, other) = (
-        a.container(&["10.32.1.1/24"]),
-        c.container(&["10.32.1.2/24"]),
-    );
-    // A flood may find its way before the routes do.
-    for (host, far) in [(&a, "c"), (&c, "a")] {
-        host.await_status(LINK_TIME_MAX, "a route over b", |status| {
-            status.routes.iter().any(|route| route.destination == far)
-        });
-    }
-    one.must_reach(&other, LINK_TIME_MAX);
+    // The containers stay: the routers are asked for them.
+    let Line {
+        one: _one,
+        other: _other,
+        a,
+        b,
+        c,
+    } = lab.line(&["--metrics", METRICS]);
 
     let ping: Ping = ask(&a, "/ping", "c");
     let names: Vec<&str> = ping.hops.iter().map(|hop| hop.name.as_str()).collect();

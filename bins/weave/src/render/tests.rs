@@ -235,6 +235,7 @@ fn example() -> Status {
         peer_id: peer_id("a"),
         network: "weave".into(),
         password: false,
+        passwords: 0,
         boot_id: 1,
         uptime_ms: 3_661_000,
         port: 6783,
@@ -292,6 +293,7 @@ fn example() -> Status {
         },
         refusals: BTreeMap::new(),
         gossip: BTreeMap::new(),
+        refused: vec![],
         warnings: vec!["two routers call themselves b".into()],
     }
 }

@@ -274,6 +274,7 @@ fn a_suite_of_a_later_version_is_named_so() {
         pattern: noise::IK,
         secret: a.identity.noise_secret(),
         remote: Some(&b.identity.noise_public()),
+        psk: None,
         prologue: &prologue(
             a.network,
             a.identity.peer_id(),

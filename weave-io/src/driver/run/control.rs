@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use weave_core::{
     Action, Command, Config, FindError, Identity, Level, PeerId, Ping, PingError, Status, Trace,
 };
-use weave_mesh::Target;
+use weave_mesh::{MeshConfig, Target};
 use zeroize::Zeroizing;
 
 use super::streams::Streams;
@@ -53,8 +53,8 @@ pub(super) struct Control {
 enum End {
     /// Nobody wants it any more.
     Done,
-    /// Another has its identity: whose it was, and what the user had it connect to.
-    NewIdentity(PeerId, Vec<Target>),
+    /// Another has its identity: whose it was, and what it had been told by then.
+    NewIdentity(PeerId, Box<MeshConfig>),
 }
 
 impl Control {
@@ -107,12 +107,16 @@ impl Control {
             } = life;
             let end = runtime.block_on(self.run(listener, control, shared, worker_ended));
             let stopped = worker.stop();
-            let (former, targets) = match end? {
+            let (former, mesh) = match end? {
                 End::Done => return stopped.map(|_| ()),
-                End::NewIdentity(former, targets) => (former, targets),
+                End::NewIdentity(former, mesh) => (former, mesh),
             };
             let port = stopped?;
-            self.router.mesh.targets = targets;
+            self.router.mesh = *mesh;
+            if let Some(state) = &self.state {
+                // Without, the targets will do.
+                self.router.mesh.rejoin = state.peers().unwrap_or_default();
+            }
             let (identity, boot_id) = self.next_identity()?;
             tracing::warn!(
                 "goes on as {}, with a new identity",
@@ -232,11 +236,8 @@ impl Control {
                 // The goodbyes of the former identity need not be waited for to the last.
                 let _ = tokio::time::timeout(RENEWAL, outside.streams.finish()).await;
                 let router = control.router();
-                let targets = router.mesh().targets().into_iter();
-                return Ok(End::NewIdentity(
-                    router.peer_id(),
-                    targets.map(|status| status.target).collect(),
-                ));
+                let mesh = Box::new(router.mesh().config());
+                return Ok(End::NewIdentity(router.peer_id(), mesh));
             }
         }
     }

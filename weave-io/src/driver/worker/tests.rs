@@ -53,6 +53,82 @@ fn a_snapshot_published_later_is_used_from_the_next_turn() {
 }
 
 #[test]
+fn what_is_received_is_opened_with_the_snapshot_of_that_moment() {
+    // Amidst a turn the control plane answers a tunnel's first message, and the peer seals with what comes of it.
+    let mut pair = Pair::new(64);
+    let whole = pair.b.shared.published.load();
+    let mut without_keys = renumbered(&whole, 8);
+    without_keys.receivers.clear();
+    let without_keys = Arc::new(without_keys);
+    pair.b.shared.published.store(Arc::clone(&without_keys));
+    let published = Arc::clone(&pair.b.shared.published);
+    let inbox = Arc::clone(&pair.b.shared.inbox);
+    let socket = Hooked {
+        socket: pair.b.worker.outlet.packets,
+        received: Box::new({
+            let (published, whole) = (Arc::clone(&published), Arc::clone(&whole));
+            move || published.store(Arc::clone(&whole))
+        }),
+        sending: Box::new(|| {}),
+    };
+    let port = pair.b.worker.outlet.frames;
+    let mut worker = Worker::new(port, socket, pair.b.shared.clone(), pair.now);
+    let early = frame(BROADCAST, mac(1), b"early");
+    pair.a.host.push_bytes(&early);
+    pair.a.worker.turn(pair.now).unwrap();
+    pair.net.deliver();
+    worker.turn(pair.now).unwrap();
+    assert_eq!(pair.b.host.pop().unwrap().bytes, early);
+
+    // The same by a stream, while the worker sends a frame's packet.
+    published.store(without_keys);
+    worker.turn(pair.now).unwrap();
+    let late = frame(BROADCAST, mac(1), b"late");
+    pair.a.host.push_bytes(&late);
+    pair.a.worker.turn(pair.now).unwrap();
+    pair.net.deliver();
+    let mut packets = Batch::new(1, BUFFER_BYTES);
+    let socket = &mut worker.outlet.packets;
+    assert_eq!(socket.socket.recv(&mut packets).unwrap(), 1);
+    let packet = packets.front().unwrap().0.to_vec();
+    socket.received = Box::new(|| {});
+    socket.sending = Box::new(move || {
+        published.store(Arc::clone(&whole));
+        inbox.push_packet(packet.clone());
+    });
+    pair.b.host.push_bytes(&frame(BROADCAST, mac(2), b"busy"));
+    worker.turn(pair.now).unwrap();
+    assert_eq!(pair.b.host.pop().unwrap().bytes, late);
+}
+
+/// A socket with something that happens at the same time.
+struct Hooked {
+    socket: MemorySocket,
+    /// Once packets have come.
+    received: Box<dyn FnMut()>,
+    sending: Box<dyn FnMut()>,
+}
+
+impl PacketIo for Hooked {
+    fn caps(&self) -> PacketCaps {
+        self.socket.caps()
+    }
+
+    fn recv(&mut self, rx: &mut Batch<PacketMeta>) -> io::Result<usize> {
+        let runs = self.socket.recv(rx)?;
+        if runs > 0 {
+            (self.received)();
+        }
+        Ok(runs)
+    }
+
+    fn send(&mut self, tx: &mut Batch<PacketMeta>) -> io::Result<usize> {
+        (self.sending)();
+        self.socket.send(tx)
+    }
+}
+
+#[test]
 fn frames_that_wait_for_a_tunnel_go_out_when_the_snapshot_has_it() {
     let mut pair = Pair::new(64);
     let fib = pair.a.shared.published.load();
@@ -272,6 +348,7 @@ fn renumbered(fib: &Fib, version: u64) -> Fib {
         mates: fib.mates.clone(),
         port_is_blocked: fib.port_is_blocked,
         loop_network: fib.loop_network,
+        denied: fib.denied.clone(),
     }
 }
 

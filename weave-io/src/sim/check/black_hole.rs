@@ -73,13 +73,15 @@ impl FaultKind {
 }
 
 /// What else about the network decides what routers can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::sim) struct Ways {
     /// Frames flow over every link: each router has a container, and no way is shorter by a detour. Otherwise a
     /// route may move to a link that was idle, and broke unnoticed.
     pub(in crate::sim) are_used: bool,
     /// Where datagrams are lost by chance.
     pub(in crate::sim) loss: LossyWays,
+    /// Edges that routers may avoid, for they were lossy, slow or cut not long ago.
+    pub(in crate::sim) avoided: BTreeSet<Edge>,
 }
 
 /// Where datagrams are lost by chance. Such a way is no edge, but may well be on a route.
@@ -88,7 +90,7 @@ pub(in crate::sim) enum LossyWays {
     /// Nowhere.
     #[default]
     None,
-    /// Somewhere, and every way is equally long: who has an edge uses that.
+    /// Somewhere, and every way is equally long: who has an edge uses that, unless it was worse before.
     Detours,
     /// Somewhere, and it may be on any route.
     Anywhere,
@@ -108,6 +110,8 @@ pub(in crate::sim) struct BlackHoles {
     faulted_at: Duration,
     patience: Duration,
     loss: LossyWays,
+    /// Where it is [`LossyWays::Detours`], edges that may not be used.
+    avoided: BTreeSet<Edge>,
     /// Hostile members: frames that must cross one may be lost.
     hostile: BTreeSet<usize>,
     /// Routers with containers that send beacons.
@@ -159,6 +163,7 @@ impl BlackHoles {
         self.faulted_at = at;
         self.patience = until - at;
         self.loss = ways.loss;
+        self.avoided = ways.avoided;
         self.settle();
         lost
     }
@@ -264,11 +269,13 @@ impl BlackHoles {
             LossyWays::None if self.watched.len() >= 2 => {}
             LossyWays::None | LossyWays::Anywhere => return,
             LossyWays::Detours => {
-                let direct = self
-                    .edges
-                    .iter()
-                    .filter(|((a, b), _)| self.watched.contains(a) && self.watched.contains(b))
-                    .filter(|((a, b), _)| !self.hostile.contains(a) && !self.hostile.contains(b));
+                let direct = self.edges.iter().filter(|(edge, _)| {
+                    let are_watched =
+                        self.watched.contains(&edge.0) && self.watched.contains(&edge.1);
+                    let has_hostile =
+                        self.hostile.contains(&edge.0) || self.hostile.contains(&edge.1);
+                    are_watched && !has_hostile && !self.avoided.contains(edge)
+                });
                 self.settled = direct
                     .map(|(edge, from)| (*edge, (*from).max(calm)))
                     .collect();
@@ -421,6 +428,14 @@ mod tests {
         assert!(!holes.is_settled((0, 2), at(60_000)));
         holes.watch(1);
         assert!(holes.is_settled((0, 1), at(6_000)));
+        assert!(holes.is_settled((1, 2), at(6_000)));
+        let healed = Ways {
+            avoided: [(1, 2)].into(),
+            ..lossy(LossyWays::Detours)
+        };
+        holes.faulted(at(50_000), FaultKind::Break, edges, healed);
+        assert!(holes.is_settled((0, 1), at(60_000)));
+        assert!(!holes.is_settled((1, 2), at(60_000)), "it was lossy before");
         holes.faulted(
             at(60_000),
             FaultKind::Break,
@@ -457,6 +472,7 @@ mod tests {
     const USED: Ways = Ways {
         are_used: true,
         loss: LossyWays::None,
+        avoided: BTreeSet::new(),
     };
 
     fn lossy(loss: LossyWays) -> Ways {

@@ -12,7 +12,7 @@ use crate::sim::trace::fingerprint;
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Frames {
     frames: BTreeMap<u64, Record>,
-    /// Questions that routers asked on behalf of others, by contents and port.
+    /// Questions that routers asked on behalf of others, by contents and port: each accounts for a second, up to here.
     questions: BTreeMap<(u64, usize), Duration>,
     pruned_at: Duration,
 }
@@ -45,8 +45,10 @@ pub(in crate::sim) type FrameError = (Checker, String);
 impl Frames {
     /// Records are kept this long: no frame waits longer anywhere.
     const KEEP: Duration = Duration::from_secs(20);
-    /// A router asks for one address once a second; on its way a question may be late.
-    const QUESTION_INTERVAL_MIN: Duration = Duration::from_millis(500);
+    /// A router asks for one address this often;
+    const QUESTION_INTERVAL: Duration = Duration::from_secs(1);
+    /// where the link's TCP carries the questions and stalls, those of this time come together.
+    const QUESTION_STALL: Duration = Duration::from_secs(3);
 
     pub(in crate::sim) fn sent(&mut self, sent: Sent<'_>) {
         self.prune(sent.at);
@@ -116,8 +118,8 @@ impl Frames {
         Ok(())
     }
 
-    /// A question came out of a port that a router asked on behalf of a container: one that is asked again within a
-    /// second has come twice.
+    /// A question came out of a port that a router asked on behalf of a container. Where more come than a router asks,
+    /// one has come twice.
     pub(in crate::sim) fn asked(
         &mut self,
         at: Duration,
@@ -125,14 +127,16 @@ impl Frames {
         bytes: &[u8],
     ) -> Result<(), FrameError> {
         self.prune(at);
-        let before = self.questions.insert((fingerprint(bytes), port), at);
-        match before {
-            Some(before) if at.saturating_sub(before) < Self::QUESTION_INTERVAL_MIN => Err((
+        let until = self.questions.entry((fingerprint(bytes), port));
+        let until = until.or_default();
+        *until = (*until).max(at) + Self::QUESTION_INTERVAL;
+        if *until > at + Self::QUESTION_STALL {
+            return Err((
                 Checker::Once,
                 format!("port {port} gave a question twice: {}", describe(bytes)),
-            )),
-            Some(_) | None => Ok(()),
+            ));
         }
+        Ok(())
     }
 
     fn prune(&mut self, at: Duration) {
@@ -206,12 +210,23 @@ mod tests {
     #[test]
     fn a_question_may_be_repeated_after_a_while() {
         let mut frames = Frames::default();
-        let ms = Duration::from_millis;
-        assert_eq!(frames.asked(ms(0), 1, b"who has it?"), Ok(()));
-        assert_eq!(frames.asked(ms(0), 2, b"who has it?"), Ok(()));
-        assert_eq!(frames.asked(ms(1_000), 1, b"who has it?"), Ok(()));
-        let twice = frames.asked(ms(1_001), 1, b"who has it?");
-        assert_eq!(checker(twice), Checker::Once);
+        let mut asked = |ms, port| frames.asked(Duration::from_millis(ms), port, b"who has it?");
+        assert_eq!(asked(7_000, 2), Ok(()));
+        for second in 7..20 {
+            assert_eq!(asked(second * 1_000, 1), Ok(()));
+        }
+        // Two were late, and come with the next.
+        for ms in [21_900, 21_900, 22_000] {
+            assert_eq!(asked(ms, 1), Ok(()));
+        }
+        assert_eq!(checker(asked(22_001, 1)), Checker::Once);
+        // Each of them twice.
+        for second in 22..24 {
+            assert_eq!(asked(second * 1_000, 2), Ok(()));
+            assert_eq!(asked(second * 1_000, 2), Ok(()));
+        }
+        assert_eq!(asked(24_000, 2), Ok(()));
+        assert_eq!(checker(asked(24_000, 2)), Checker::Once);
     }
 
     #[test]

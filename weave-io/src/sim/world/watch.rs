@@ -39,12 +39,31 @@ impl World {
         if !std::mem::replace(&mut self.was_uniform, is_uniform) || !is_uniform {
             self.links_may_idle();
         }
+        let is_like_others = |way: Conditions| carries_frames(&way) && self.net.is_normal(&way);
+        let pairs = self
+            .net
+            .ways()
+            .map(|((a, b), way)| ((a.0.min(b.0), a.0.max(b.0)), way));
+        let disturbed: Vec<Edge> = pairs
+            .filter(|(_, way)| !is_like_others(*way))
+            .map(|(pair, _)| pair)
+            .collect();
+        self.disturbed.changed(self.now, disturbed);
         self.moves.faulted(self.now);
         let with_hosts: BTreeSet<RouterId> =
             self.hosts.iter().map(|attached| attached.router).collect();
         let are_used = self.detours_until.is_none_or(|until| until < self.now)
             && self.routers().all(|router| with_hosts.contains(&router));
-        let ways = Ways { are_used, loss };
+        let avoided = edges
+            .iter()
+            .copied()
+            .filter(|edge| self.disturbed.contains(edge))
+            .collect();
+        let ways = Ways {
+            are_used,
+            loss,
+            avoided,
+        };
         for sentence in self.black_holes.faulted(self.now, kind, edges, ways) {
             self.violate(Checker::BlackHole, sentence);
         }

@@ -108,6 +108,7 @@ impl World {
                 discovery: false,
                 conn_limit: 0,
                 aes: true,
+                denied: BTreeSet::new(),
             };
             let identity = Arc::new(identity);
             world.nodes.push(Node {

@@ -85,6 +85,20 @@ impl Process {
         self.end.status.lock().unwrap().is_none()
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// Waits until a stop signal has stopped it.
+    pub(crate) fn await_stopped(&self) {
+        super::within(Duration::from_secs(5), "stopped", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
+            let (_, rest) = stat.rsplit_once(')').expect("proc(5)");
+            rest.trim_start().starts_with('T').then_some(())
+        });
+    }
+
     /// Memory that it occupies now, in KiB (`VmRSS` of `/proc/PID/status`, proc(5)).
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
