@@ -108,6 +108,8 @@ pub struct Router {
     refused: Refused,
     echoes: Echoes,
     stopping: bool,
+    /// The next boot id is raised for a jump of the clock.
+    has_jumped: bool,
     /// Whose this router was before it met another of the same.
     former_identity: Option<PeerId>,
 }
@@ -198,6 +200,7 @@ impl Router {
             refused: Refused::default(),
             echoes: Echoes::new(ChaCha20Rng::from_seed(rng.random())),
             stopping: false,
+            has_jumped: false,
             former_identity: None,
             config,
             identity,
@@ -270,6 +273,16 @@ impl Router {
                 None => self.refuse("stream_packets_for_nobody"),
             }
         }
+        self.drain_mesh(now);
+    }
+
+    /// The wall clock jumped against the time since boot by more than two seconds: nothing is sealed with the keys of
+    /// before any more, whatever they are ([`Mesh::handle_jump`]). `seed` must be fresh and secret.
+    pub fn handle_jump(&mut self, now: Instant, seed: [u8; 32]) {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        self.tunnels.reseed(ChaCha20Rng::from_seed(rng.random()));
+        self.has_jumped = true;
+        self.mesh.handle_jump(now, rng.random());
         self.drain_mesh(now);
     }
 

@@ -189,3 +189,24 @@ fn a_machine_whose_state_was_brought_back_keeps_its_identity() {
     );
     world.assert_clean();
 }
+
+#[test]
+fn a_clock_that_jumps_costs_no_more_than_a_restart() {
+    for seed in 0..5 {
+        let (mut world, routers) = network(seed, 4, &[(1, 0), (2, 0), (3, 0)]);
+        for (a, b) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
+            world.watch(HostId(a), HostId(b), Duration::from_millis(200));
+        }
+        world.run_for(Duration::from_secs(3));
+        world.jump_clock(routers[seed as usize % 4]);
+        assert!(world.log().any(|line| line.contains("the clock jumped")));
+        world.run_for(Duration::from_secs(20));
+        world.look_at_end(&[]);
+        world.assert_clean();
+        for router in &routers {
+            let status = world.status(*router).unwrap();
+            let mut warnings = status.warnings.iter();
+            assert!(!warnings.any(|warning| warning.contains("identity")));
+        }
+    }
+}

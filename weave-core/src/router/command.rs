@@ -220,6 +220,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The wall clock jumped: all keys and links are made anew.
+    ClockJumped,
     /// Another router with this one's identity lives.
     CloneMet {
         /// This router keeps the identity; else the other does, and this one takes a new one.
@@ -260,6 +262,7 @@ impl Event {
             | Self::SegmentParted { .. } => Level::Info,
             Self::BootIdRaised { .. }
             | Self::RecordsRefused { .. }
+            | Self::ClockJumped
             | Self::CloneMet { .. }
             | Self::Refused { .. }
             | Self::MacDamped { .. }
@@ -339,6 +342,10 @@ impl fmt::Display for Event {
             Self::DirectDown { name, reason, .. } => {
                 write!(f, "no direct path to {name} was found: {reason}")
             }
+            Self::ClockJumped => f.write_str(
+                "the clock jumped by more than 2 s: it was set, or this machine was brought back from a snapshot; all keys \
+                 and links are made anew",
+            ),
             Self::CloneMet { keeps } => f.write_str(clone_words(*keeps)),
             Self::RecordsRefused { sentence } => f.write_str(sentence),
             Self::ConnectedToSelf { remote } => write!(f, "{remote} is this router itself"),

@@ -5,6 +5,7 @@
 //! ever wakes up just to look.
 
 mod bridge;
+mod clocks;
 mod control;
 mod port;
 mod streams;
@@ -29,6 +30,7 @@ use super::{
 use crate::udp::canonical;
 use crate::{StateDir, StateError, UdpTransport, os_seed, tcp};
 
+use clocks::Clocks;
 use control::{Control, Request};
 pub use port::FramePort;
 use thread::WorkerThread;
@@ -135,6 +137,9 @@ pub enum RunError {
     /// A boot id could not be stored, and must not be used unstored.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The clock jumped, and the system had no randomness for new keys.
+    #[error("no random bytes for new keys")]
+    Random(#[source] io::Error),
     /// Another router has this one's identity, and a new one could not be begun with.
     #[error("cannot go on with a new identity")]
     Identity(#[source] io::Error),
@@ -203,6 +208,7 @@ struct Life {
     shared: Shared,
     worker: WorkerThread,
     worker_ended: oneshot::Receiver<()>,
+    clocks: Arc<Clocks>,
 }
 
 impl Life {
@@ -248,12 +254,21 @@ impl Life {
         let worker = Worker::new(frames, socket.clone(), shared.clone(), now);
         let control = ControlLoop::new(router, socket.clone(), &shared);
         let (ended, worker_ended) = oneshot::channel();
-        let worker = WorkerThread::spawn(worker, wait_for, socket, &shared, ended)?;
+        let clocks = Arc::new(Clocks::new());
+        let worker = WorkerThread::spawn(
+            worker,
+            wait_for,
+            socket,
+            &shared,
+            Arc::clone(&clocks),
+            ended,
+        )?;
         Ok(Self {
             control,
             shared,
             worker,
             worker_ended,
+            clocks,
         })
     }
 }

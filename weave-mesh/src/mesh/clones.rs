@@ -20,6 +20,8 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha20Rng;
 use weave_crypto::PeerId;
 
 use super::gossip::Publisher;
@@ -148,6 +150,29 @@ impl Mesh {
             self.say(id, &Control::Records(vec![bytes]));
         }
         true
+    }
+
+    /// The wall clock jumped against the time since boot: this machine may have been brought back from a snapshot, and
+    /// another may go on from the same one, with the same random numbers and the same keys. So nothing is sealed with any
+    /// key of before: all streams are closed without a word, and everything begins anew with `seed`, which must be
+    /// fresh and secret, and another boot id.
+    pub fn handle_jump(&mut self, now: Instant, seed: [u8; 32]) {
+        self.now = now;
+        self.secret_random = ChaCha20Rng::from_seed(seed);
+        self.public_random = ChaCha20Rng::from_rng(&mut self.secret_random);
+        self.start_random = self.secret_random.next_u64();
+        let peers: Vec<PeerId> = self.links.keys().copied().collect();
+        for peer in peers {
+            if let Some(link) = self.links.get_mut(&peer) {
+                link.conn = None;
+            }
+        }
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.close(conn, None);
+        }
+        self.raise_boot_id(now, self.boot_id);
+        self.settle(now);
     }
 
     /// The other has had its time: this router takes a new identity.

@@ -15,6 +15,7 @@ use weave_core::{
 use weave_mesh::{MeshConfig, Target};
 use zeroize::Zeroizing;
 
+use super::clocks::Clocks;
 use super::streams::Streams;
 use super::{BridgePort, HostAddresses, Life, RunError, Shared};
 use crate::driver::{ControlLoop, Input, Turn};
@@ -104,8 +105,9 @@ impl Control {
                 shared,
                 worker,
                 worker_ended,
+                clocks,
             } = life;
-            let end = runtime.block_on(self.run(listener, control, shared, worker_ended));
+            let end = runtime.block_on(self.run(listener, control, shared, worker_ended, clocks));
             let stopped = worker.stop();
             let (former, mesh) = match end? {
                 End::Done => return stopped.map(|_| ()),
@@ -155,6 +157,7 @@ impl Control {
         control: ControlLoop<UdpTransport>,
         shared: Shared,
         mut worker_ended: oneshot::Receiver<()>,
+        clocks: Arc<Clocks>,
     ) -> Result<End, RunError> {
         let local_addresses = Arc::clone(&self.local_addresses);
         let underlay_mtu = Arc::clone(&self.underlay_mtu);
@@ -164,13 +167,15 @@ impl Control {
         shared.notices.on_notices(move || notify.notify_one());
         let notify = Arc::clone(&noticed);
         shared.streams.on_packets(move || notify.notify_one());
+        let notify = Arc::clone(&noticed);
+        clocks.on_jump(move || notify.notify_one());
         let (inputs, mut from_tasks) = mpsc::channel(INPUTS_MAX);
         tokio::spawn(watch_addresses(local_addresses, inputs.clone()));
         if let Some(bridge) = &self.bridge {
             super::bridge::watch(bridge.clone(), &inputs);
         }
         tokio::spawn(watch_underlay_mtu(underlay_mtu, inputs.clone()));
-        let mut outside = Outside::new(inputs, self.state.clone());
+        let mut outside = Outside::new(inputs, self.state.clone(), clocks);
         let mut control = control;
         let mut accept_at = Instant::now();
 
@@ -258,10 +263,11 @@ struct Outside {
     deadline: Option<Instant>,
     /// Another router keeps the identity of this one.
     is_identity_lost: bool,
+    clocks: Arc<Clocks>,
 }
 
 impl Outside {
-    fn new(inputs: mpsc::Sender<Input>, state: Option<Arc<StateDir>>) -> Self {
+    fn new(inputs: mpsc::Sender<Input>, state: Option<Arc<StateDir>>, clocks: Arc<Clocks>) -> Self {
         let (peers, newest) = watch::channel(Vec::new());
         if let Some(state) = &state {
             tokio::spawn(store_peers(Arc::clone(state), newest));
@@ -275,6 +281,7 @@ impl Outside {
             pinged: 0,
             deadline: None,
             is_identity_lost: false,
+            clocks,
         }
     }
 
@@ -293,26 +300,43 @@ impl Outside {
     ) -> Result<(), RunError> {
         let mut next = Some(input);
         let mut caused = Vec::new();
+        if self.clocks.have_jumped() {
+            let jumps = self.clocks.jumps();
+            let seed = os_seed().map_err(RunError::Random)?;
+            caused.extend(self.take_turn(control, Some(Input::ClockJumped { seed }))?);
+            self.clocks.settle(jumps);
+        }
         while let Some(input) = next.take() {
-            let Turn {
-                actions,
-                events,
-                deadline,
-            } = control.turn(Instant::now(), input);
-            for action in actions {
-                caused.extend(self.perform(action)?);
-            }
-            for event in events {
-                match event.level() {
-                    Level::Debug => tracing::debug!("{event}"),
-                    Level::Info => tracing::info!("{event}"),
-                    Level::Warn => tracing::warn!("{event}"),
-                }
-            }
-            self.deadline = deadline.map(|(at, _)| at);
+            caused.extend(self.take_turn(control, input)?);
             next = caused.pop().map(Some);
         }
         Ok(())
+    }
+
+    /// One turn, and what it causes at once.
+    fn take_turn(
+        &mut self,
+        control: &mut ControlLoop<UdpTransport>,
+        input: Option<Input>,
+    ) -> Result<Vec<Input>, RunError> {
+        let Turn {
+            actions,
+            events,
+            deadline,
+        } = control.turn(Instant::now(), input);
+        let mut caused = Vec::new();
+        for action in actions {
+            caused.extend(self.perform(action)?);
+        }
+        for event in events {
+            match event.level() {
+                Level::Debug => tracing::debug!("{event}"),
+                Level::Info => tracing::info!("{event}"),
+                Level::Warn => tracing::warn!("{event}"),
+            }
+        }
+        self.deadline = deadline.map(|(at, _)| at);
+        Ok(caused)
     }
 
     fn perform(&mut self, action: Action) -> Result<Option<Input>, RunError> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::clocks::Clocks;
 use super::port::{FramePort, PortIo, WaitFor};
 use super::{RunError, Shared};
 use crate::UdpTransport;
@@ -33,6 +34,7 @@ impl WorkerThread {
         wait_for: Option<WaitFor>,
         socket: &UdpTransport,
         shared: &Shared,
+        clocks: Arc<Clocks>,
         ended: oneshot::Sender<()>,
     ) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -49,6 +51,7 @@ impl WorkerThread {
         }
         shared.published.on_store(waker(&wake));
         shared.inbox.on_filled(waker(&wake));
+        clocks.on_settled(waker(&wake));
 
         let stop = Arc::new(AtomicBool::new(false));
         let loop_ = WorkerLoop {
@@ -56,6 +59,7 @@ impl WorkerThread {
             epoll,
             stop: Arc::clone(&stop),
             wake: Arc::clone(&wake),
+            clocks,
         };
         let thread = std::thread::Builder::new()
             .name("weave-worker".to_owned())
@@ -86,15 +90,19 @@ struct WorkerLoop {
     epoll: Epoll,
     stop: Arc<AtomicBool>,
     wake: Arc<EventFd>,
+    clocks: Arc<Clocks>,
 }
 
 impl WorkerLoop {
     fn run(mut self) -> Result<PortWorker, RunError> {
         let mut events = [EpollEvent::empty(); 3];
         while !self.stop.load(Ordering::Acquire) {
-            match self.worker.turn(Instant::now())? {
-                Progress::Busy => continue,
-                Progress::Idle => {}
+            // After a jump nothing is sealed until the control thread has new keys, which ends the sleep.
+            if !self.clocks.have_jumped() {
+                match self.worker.turn(Instant::now())? {
+                    Progress::Busy => continue,
+                    Progress::Idle => {}
+                }
             }
             let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
                 Ok(count) => count,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weave_crypto::Identity;
 
 use super::World;
+use crate::Input;
 use crate::sim::RouterId;
 use crate::sim::check::FaultKind;
 
@@ -27,6 +28,13 @@ impl World {
         machine.boot_id = boot_id;
         machine.peers = peers;
         self.start(to);
+        self.changed(FaultKind::Restart);
+    }
+
+    /// The wall clock of a machine jumps, as after it was brought back from a snapshot.
+    pub fn jump_clock(&mut self, router: RouterId) {
+        let seed = self.dice.seed();
+        self.control(router, Some(Input::ClockJumped { seed }));
         self.changed(FaultKind::Restart);
     }
 

@@ -137,6 +137,33 @@ fn a_way_that_leads_back_is_no_clone() {
 }
 
 #[test]
+fn after_a_jump_of_the_clock_all_streams_and_random_numbers_are_new() {
+    let mut world = World::new(3);
+    world.connect(0, 1);
+    world.connect(1, 2);
+    world.run_ms(2_000);
+    let own = world.id(0);
+    let said = |world: &World| {
+        let said = world.nodes[1].mesh.store().router(&own).cloned().unwrap();
+        (said.boot_id, said.start_random)
+    };
+    let before = said(&world);
+    let written =
+        |action: Option<crate::Action>| matches!(action, Some(crate::Action::Write { .. }));
+    let now = world.now;
+    let mesh = &mut world.nodes[0].mesh;
+    mesh.handle_jump(now, [42; 32]);
+    // Streams are closed before anything is said.
+    assert!(!written(mesh.poll_action()));
+    world.with(0, |mesh, now| mesh.handle_timeout(now));
+    world.run_ms(1_000);
+    let after = said(&world);
+    assert!(after.0 > before.0 && after.1 != before.1);
+    assert!(world.link(0, 1).is_some_and(|link| link.udp_is_up()));
+    assert_eq!(told(&world, 0), Vec::<bool>::new());
+}
+
+#[test]
 fn of_three_the_first_alone_keeps_it() {
     let mut world = World::new(5);
     world.connect(0, 1);
