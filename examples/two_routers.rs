@@ -189,12 +189,13 @@ fn turn(
                         .push_back((to, Input::Bytes { conn, bytes }));
                 }
             }
-            // Packets were sent already; nothing is closed or stored in this story.
+            // Packets were sent already; nothing is announced, closed or stored in this story.
             Action::Close { .. }
             | Action::SendPacket { .. }
             | Action::SendFrame { .. }
             | Action::AwaitDrained { .. }
             | Action::TakePacket { .. }
+            | Action::Announce { .. }
             | Action::StoreBootId { .. }
             | Action::RenewIdentity
             | Action::StorePeers { .. }

@@ -21,7 +21,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use weave_core::{Entries, FloodHeader, Note, PacketView};
-use weave_crypto::{Identity, LinkHandshake, LinkLocal, NetworkId, Passwords, PeerId, ShortId};
+use weave_crypto::{
+    Identity, LinkHandshake, LinkLocal, NetworkId, PasswordKey, Passwords, PeerId, ShortId,
+};
 use weave_io::sim::{Scenario, run};
 use weave_mesh::wire::{self, WireError};
 use weave_mesh::{DirectVerifier, PROBE_BYTES, Probe, Record, SEQUENCE_BITS, Target};
@@ -103,11 +105,22 @@ pub fn control(bytes: &[u8]) {
             "a probe parses as it was emitted"
         );
     }
+    let key = |byte| PasswordKey::from_bytes([byte; 32]);
+    for passwords in [
+        Passwords::none(),
+        Passwords::one(key(1)),
+        Passwords::two(key(1), key(2)),
+    ] {
+        handshakes(bytes, &passwords);
+    }
+}
+
+fn handshakes(bytes: &[u8], passwords: &Passwords) {
     let local = || LinkLocal {
         identity: Arc::clone(&IDENTITY),
         network: *NETWORK,
         boot_id: 1,
-        passwords: Passwords::none(),
+        passwords: passwords.clone(),
     };
     let mut out = Vec::new();
     let mut listener = LinkHandshake::listener(local(), [2; 32]);

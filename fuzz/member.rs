@@ -157,6 +157,7 @@ impl World {
                 Action::AwaitDrained { conn } => self.router.handle_drained(self.now, conn),
                 Action::Write { .. }
                 | Action::TakePacket { .. }
+                | Action::Announce { .. }
                 | Action::Close { .. }
                 | Action::Resolve { .. }
                 | Action::StoreBootId { .. }

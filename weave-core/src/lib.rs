@@ -52,6 +52,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod announcement;
 mod batch;
 mod fib;
 mod forward;

@@ -5,6 +5,7 @@
 //! outputs; each file below it has one of the things that the router keeps, and what is done with it.
 
 mod admission;
+mod announcing;
 mod command;
 mod config;
 mod departures;
@@ -56,6 +57,7 @@ use crate::routes::PathTree;
 use crate::timer::{Timer, Timers};
 use crate::topology::Topology;
 use crate::{MacTable, Site, Streamed};
+use announcing::Announcing;
 use departures::Departures;
 use direct::Meetings;
 use echo::Echoes;
@@ -88,6 +90,7 @@ pub struct Router {
     sites: Sites,
     meetings: Meetings,
     departures: Departures,
+    announcing: Announcing,
     loops: Loops,
     verifier: Arc<dyn Verifier>,
     topology: Topology,
@@ -182,6 +185,7 @@ impl Router {
             sites: Sites::default(),
             meetings: Meetings::default(),
             departures: Departures::default(),
+            announcing: Announcing::default(),
             loops: Loops::default(),
             verifier: Arc::clone(&verifier),
             topology: Topology::default(),
@@ -210,6 +214,7 @@ impl Router {
             .set(Timer::Housekeeping, Some(now + HOUSEKEEPING_INTERVAL));
         router.timers.set(Timer::Routes, Some(now));
         router.start_loop_frames(now);
+        router.start_announcing(now);
         router.drain_mesh(now);
         router
     }
@@ -251,9 +256,10 @@ impl Router {
         self.drain_mesh(now);
     }
 
-    /// The subnets of overlays that this host has an address in, whenever they change: no address inside of one is
-    /// advertised or dialled.
+    /// The subnets of overlays that this host has an address in, whenever they change: no address inside of one, or of
+    /// those of [`Config::addresses`], is advertised or dialled.
     pub fn handle_overlay_subnets(&mut self, now: Instant, subnets: Vec<Subnet>) {
+        let subnets = self.with_own_subnets(subnets);
         self.mesh.handle_overlay_subnets(now, subnets);
         self.drain_mesh(now);
     }
@@ -359,6 +365,9 @@ impl Router {
         }
         if self.timers.take_due(Timer::Echoes, now) {
             self.end_late_rounds(now);
+        }
+        if self.timers.take_due(Timer::Announcing, now) {
+            self.announce(now);
         }
         self.drain_mesh(now);
         if self.timers.take_due(Timer::Routes, now) {

@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Loops,
     /// A ping that nobody answers ends.
     Echoes,
+    /// The router's own addresses are announced.
+    Announcing,
 }
 
 /// The table.
@@ -31,7 +33,7 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    const ALL: [Timer; 8] = [
+    const ALL: [Timer; 9] = [
         Timer::Routes,
         Timer::Tunnels,
         Timer::Meetings,
@@ -40,6 +42,7 @@ impl Timers {
         Timer::Departures,
         Timer::Loops,
         Timer::Echoes,
+        Timer::Announcing,
     ];
 
     /// Sets a timer, whatever it was.

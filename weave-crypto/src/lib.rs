@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | who a router is, and signatures | [`Identity`], [`PeerId`], [`verify`] |
 //! | which passwords let a router join | [`PasswordKey`], [`Passwords`] |
-//! | setting up a link over a byte stream: hello, then Noise XX | [`LinkHandshake`] |
+//! | setting up a link over a byte stream: hello, password, then Noise XX | [`LinkHandshake`] |
 //! | everything on that stream afterwards | [`SealedStream`] |
 //! | setting up a tunnel through the mesh: Noise IK | [`TunnelInitiation`], [`respond`] |
 //! | sealing and opening data packets, from many threads | [`TunnelKeys`] |
@@ -91,9 +91,10 @@
 //! # What it rests on
 //!
 //! Ed25519, SHA-256, HKDF and both ciphers are ring's, Diffie-Hellman is x25519-dalek's, the Noise patterns are snow's, on
-//! those primitives and a ChaCha20 generator with the caller's seed. Results of Diffie-Hellman that are all zero end a
-//! handshake. Seeds and private X25519 keys are wiped from memory when dropped, and no secret is in any `Debug`; the cipher
-//! keys inside ring and the chaining state inside snow are not wiped, since neither offers it.
+//! those primitives and a ChaCha20 generator with the caller's seed; passwords are stretched by argon2 and proved by spake2.
+//! Results of Diffie-Hellman that are all zero, and elements of the password exchange outside of the group, end a handshake.
+//! Seeds, private X25519 keys and stretched passwords are wiped from memory when dropped, and no secret is in any `Debug`; the
+//! cipher keys inside ring, the chaining state inside snow and the state of spake2 are not wiped, since none of them offers it.
 //!
 //! Errors say whose fault they are ([`Fault`]), and no bytes from outside cause a panic or an allocation beyond the
 //! documented bounds. The bytes of every format are fixed by the vectors in `tests/vectors`.

@@ -34,7 +34,8 @@ pub struct Station {
 impl Station {
     /// The station of the router `peer`, with the [MAC address](PeerId::mac) that follows from its identity.
     ///
-    /// It answers whoever asks, whatever its own address: what a prefix would be for, sending first, it never does.
+    /// It answers whoever asks, whatever its own address: what a prefix would be for, sending first, it never does. The
+    /// router announces it ([`Config::addresses`](weave_core::Config)).
     pub fn new(peer: PeerId, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         Self {
             mac: EthernetAddress(peer.mac()),

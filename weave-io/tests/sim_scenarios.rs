@@ -1,6 +1,6 @@
 //! Scenarios by chance and from seed files, under all checkers.
 //!
-//! What fails is printed as text, and written to a file in `target/tmp`.
+//! What fails is printed as text, and written to a file that is named beside it.
 //!
 //! `WEAVE_SIM_SCENARIOS=N` runs so many instead of 500, `WEAVE_SIM_FROM=S` begins with another number;
 //! `WEAVE_SIM_CASES=N` runs so many small ones instead of 12.
@@ -28,7 +28,7 @@ fn scenarios_of_odd_numbers_hold() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: number("WEAVE_SIM_CASES", 12) as u32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: number("WEAVE_SIM_CASES", 12) as u32, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn small_scenarios_hold_and_shrink_when_they_do_not(scenario in scenarios(5)) {

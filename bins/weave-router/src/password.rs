@@ -103,12 +103,8 @@ pub(crate) fn at_start(
     let (source, secret) = Source::given(options, |name| std::env::var_os(name))?;
     let (name, secrets) = match (&source, secret) {
         (Source::Text { by }, Some(secret)) => {
-            if *by == TEXT_FLAG {
-                tracing::warn!(
-                    "--password: whoever is on this host sees the password in the process list; {FILE_FLAG} keeps it"
-                );
-            }
-            ((*by).to_owned(), vec![secret])
+            let line = Secret::line(secret.text()).map_err(|why| unusable(by, why))?;
+            ((*by).to_owned(), vec![line])
         }
         (Source::File { path, .. }, _) => (path.display().to_string(), read_file(path)?),
         (Source::Text { .. } | Source::State, _) => {
@@ -123,13 +119,18 @@ pub(crate) fn at_start(
             (path, secrets)
         }
     };
-    if secrets.iter().any(Secret::is_weak) {
-        tracing::warn!("{WEAK}");
-    }
     let stretched = secrets.iter().map(|secret| secret.stretch(network));
     let keys = stretched
         .collect::<Result<_, PasswordError>>()
         .map_err(|error| unusable(&name, error.to_string()))?;
+    if source == (Source::Text { by: TEXT_FLAG }) {
+        tracing::warn!(
+            "{TEXT_FLAG}: whoever is on this host sees the password in the process list; {FILE_FLAG} keeps it"
+        );
+    }
+    if secrets.iter().any(Secret::is_weak) {
+        tracing::warn!("{WEAK}");
+    }
     Ok((source, keys))
 }
 

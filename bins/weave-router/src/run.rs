@@ -18,7 +18,7 @@ use crate::control::{self, Api, VERSION};
 use crate::password::{self, Door};
 use crate::port::{LocalPort, PortKind};
 use crate::socket::ControlSocket;
-use crate::underlay::{Underlay, Watch};
+use crate::underlay::{self, Underlay, Watch};
 use crate::{Failure, Options, log, metrics, report, words};
 
 /// Runs a router until SIGTERM or SIGINT.
@@ -218,6 +218,7 @@ fn start(
             network_name: options.network.clone(),
             version: VERSION.to_owned(),
             frame_port: frame_port(options, kind),
+            addresses: addresses.iter().map(underlay::subnet).collect(),
             underlay_mtu_bytes: underlay.mtu_bytes,
             mtu_bytes,
             rekey_after: Duration::from_secs(options.rekey_after),

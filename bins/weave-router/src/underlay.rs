@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use weave_io::HostAddresses;
-use weave_io::host::{Error, InterfaceAddress, Netlink};
+use weave_io::host::{Cidr, Error, InterfaceAddress, Netlink};
 use weave_mesh::{Subnet, Target};
 
 /// What the router needs to know of the underlay.
@@ -100,10 +100,7 @@ impl Watch {
                 overlay_subnets: addresses
                     .iter()
                     .filter(|address| own_devices.contains(&address.device) && !address.link_local)
-                    .map(|address| Subnet {
-                        address: address.cidr.address(),
-                        prefix_bits: address.cidr.prefix_len(),
-                    })
+                    .map(|address| subnet(&address.cidr))
                     .collect(),
             },
             Err(error) => {
@@ -123,6 +120,14 @@ impl Watch {
         let answer = question(&netlink)?;
         *kept = Some(netlink);
         Ok(answer)
+    }
+}
+
+/// The range that an address is in.
+pub(crate) fn subnet(cidr: &Cidr) -> Subnet {
+    Subnet {
+        address: cidr.address(),
+        prefix_bits: cidr.prefix_len(),
     }
 }
 

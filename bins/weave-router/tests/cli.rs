@@ -55,8 +55,8 @@ fn a_password_that_cannot_be_is_refused_and_not_repeated() {
             2,
             "both set",
         ),
-        (&["--password="], &[], 1, "the password is empty"),
-        (&[], &[("WEAVE_PASSWORD", "")], 1, "the password is empty"),
+        (&["--password="], &[], 1, "it is empty"),
+        (&[], &[("WEAVE_PASSWORD", "")], 1, "it is empty"),
         (
             &["--password-file=/nowhere/at/all"],
             &[],

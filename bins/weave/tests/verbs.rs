@@ -1,6 +1,8 @@
 //! The host tool beside real routers: three of them in a chain on the loopback device, without any right.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -136,6 +138,72 @@ fn a_router_that_is_gone_is_told_with_the_reason_and_exit_1() {
     });
 }
 
+#[test]
+fn the_password_is_changed_by_the_tool_and_taken_from_no_argument() {
+    let genkey = || done(&weave().arg("genkey").output().unwrap());
+    let [first, second] = [genkey(), genkey()];
+    assert_eq!(first.split_whitespace().count(), 24, "24 words");
+    assert_ne!(first, second);
+
+    let folder = Folder::new("password");
+    let router = Router::start(&folder, "a", None);
+    within(Duration::from_secs(10), "the router runs", || {
+        router.weave(&["status"]).status.success().then_some(())
+    });
+    let said = done(&router.weave(&["password", "list"]));
+    assert!(said.contains("there is no password"), "{said}");
+    let said = refused(&router.weave(&["password", "retire"]), 1);
+    assert!(said.contains("no password to retire"), "{said}");
+    for args in [
+        &["password", "add", "hunter2"][..],
+        &["password", "add", "hunter2", "x"],
+    ] {
+        let said = refused(&router.weave(args), 2);
+        assert!(
+            said.contains("process list") && !said.contains("hunter2"),
+            "{said}"
+        );
+    }
+    // Standard input is empty here.
+    let said = refused(&router.weave(&["password", "add"]), 1);
+    assert!(said.contains("it is empty"), "{said}");
+
+    let file = folder.0.join("first");
+    std::fs::write(&file, &first).unwrap();
+    let add = ["password", "add", "--password-file", file.to_str().unwrap()];
+    let said = refused(&router.weave(&add), 1);
+    assert!(said.contains("chmod 600"), "{said}");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let said = done(&router.weave(&add));
+    assert!(said.contains("newest") && !said.contains("older"), "{said}");
+    assert!(said.contains("kept for the next start in "), "{said}");
+    let said = refused(&router.weave(&add), 1);
+    assert!(said.contains("accepted already"), "{said}");
+    let said = refused(&router.weave(&["password", "retire"]), 1);
+    assert!(said.contains("add its successor first"), "{said}");
+    let said = done(&router.piped(&["password", "add"], &second));
+    assert!(said.contains("newest") && said.contains("older"), "{said}");
+    assert!(done(&router.weave(&["status"])).contains("2 passwords are accepted"));
+    let said = refused(
+        &router.piped(&["password", "add"], "a third one of its kind"),
+        1,
+    );
+    assert!(
+        said.contains("two passwords are accepted already"),
+        "{said}"
+    );
+    done(&router.weave(&["password", "retire"]));
+    let list = done(&router.weave(&["password", "list", "--json"]));
+    let json: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(json["passwords"].as_array().unwrap().len(), 1);
+    let kept = std::fs::read_to_string(folder.0.join("a").join("passwords")).unwrap();
+    assert_eq!(kept, second, "the newest, with its line end");
+    let report = done(&router.weave(&["report"]));
+    for words in [first.trim_end(), second.trim_end()] {
+        assert!(!report.contains(words) && !list.contains(words));
+    }
+}
+
 /// Routers a, b and c; a and c know of b only, and stay so.
 struct Chain {
     routers: Vec<Router>,
@@ -205,6 +273,20 @@ impl Router {
         let mut command = weave();
         command.arg("--control").arg(&self.socket).args(args);
         command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// The tool, with a text to read from its standard input.
+    fn piped(&self, args: &[&str], input: &str) -> Output {
+        let mut command = weave();
+        command.arg("--control").arg(&self.socket).args(args);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // It may refuse before it has read all.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
     }
 
     fn kill(&mut self) {

@@ -14,6 +14,7 @@ mod notices;
 mod offload;
 mod oversize;
 mod streamed;
+mod tampered;
 mod world;
 
 const BROADCAST: EthernetAddress = EthernetAddress::BROADCAST;

@@ -90,6 +90,14 @@ pub enum Action {
         /// The frame.
         bytes: Vec<u8>,
     },
+    /// Write a frame of the router's own station to the local port, and have the data plane take it as if it had come
+    /// from there ([`Forwarder::handle_frames`]).
+    ///
+    /// [`Forwarder::handle_frames`]: crate::Forwarder::handle_frames
+    Announce {
+        /// The frame.
+        bytes: Vec<u8>,
+    },
     /// Store this boot id, so that the next start is ahead of it.
     StoreBootId {
         /// The boot id.
@@ -386,6 +394,8 @@ pub enum RouterWake {
     Loops,
     /// A ping ends without an answer.
     Echoes,
+    /// The router's own addresses are announced.
+    Announcing,
 }
 
 impl From<Timer> for RouterWake {
@@ -399,6 +409,7 @@ impl From<Timer> for RouterWake {
             Timer::Departures => Self::Departures,
             Timer::Loops => Self::Loops,
             Timer::Echoes => Self::Echoes,
+            Timer::Announcing => Self::Announcing,
         }
     }
 }

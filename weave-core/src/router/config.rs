@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weave_crypto::{NetworkId, Passwords};
-use weave_mesh::{DEFAULT_PORT, MeshConfig};
+use weave_mesh::{DEFAULT_PORT, MeshConfig, Subnet};
 
 /// What a router is told at its start.
 #[derive(Debug, Clone)]
@@ -16,6 +16,9 @@ pub struct Config {
     pub version: String,
     /// The frame port in words, for status; `None` for a pure relay.
     pub frame_port: Option<String>,
+    /// Addresses on the overlay that a station at this router, with the [MAC address](weave_crypto::PeerId::mac) of its
+    /// identity, answers for, each with its subnet. The router announces them; it answers nothing itself.
+    pub addresses: Vec<Subnet>,
     /// IP MTU of the device that leads to the peers, in bytes.
     pub underlay_mtu_bytes: u16,
     /// MTU for containers, in bytes, for status.
@@ -52,6 +55,7 @@ impl Config {
             network_name: network_name.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             frame_port: Some("embedded".to_owned()),
+            addresses: Vec::new(),
             underlay_mtu_bytes,
             mtu_bytes: crate::overlay_mtu_bytes(usize::from(underlay_mtu_bytes), true) as u16,
             rekey_after: Self::REKEY_AFTER,

@@ -48,6 +48,7 @@ impl Router {
         }
         self.renew_flood_trees(now);
         self.note_reachable(now, &reachable);
+        self.announce_to_new(now, &reachable);
         self.mesh.handle_reachable(now, &reachable);
         self.fib_is_stale = true;
     }

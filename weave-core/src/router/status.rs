@@ -471,6 +471,7 @@ impl Router {
             .chain(self.clone_warnings())
             .chain(self.suspect_warnings(now))
             .chain(port_warning(traffic))
+            .chain(self.hidden_warning())
             .collect()
     }
 

@@ -1,10 +1,13 @@
 //! Whole routers with their forwarders, joined in memory, in virtual time. Faults, scenarios and hosts with real
 //! stacks are the simulator's; this shows that the parts of this crate fit together.
 
+mod announcing;
 mod direct;
 mod echo;
 mod loops;
 mod over_tcp;
+mod rekey;
+mod replays;
 mod trace;
 
 use std::collections::VecDeque;
@@ -247,6 +250,7 @@ struct Node {
     received: Vec<Vec<u8>>,
     events: Vec<String>,
     pinged: Vec<(Instant, u64, Result<Ping, PingError>)>,
+    announced: Vec<(Instant, Vec<u8>)>,
 }
 
 /// What is on its way: to whom, from whom, what. A delay of 1 ms each way.
@@ -260,6 +264,7 @@ enum Event {
 }
 
 struct Net {
+    start: Instant,
     now: Instant,
     nodes: Vec<Node>,
     queue: VecDeque<(Instant, usize, Event)>,
@@ -275,20 +280,31 @@ struct Net {
     sent_to: Vec<(usize, SocketAddr)>,
     /// Bridges of the first two nodes, where they have one.
     bridges: Option<loops::Bridges>,
+    /// Keys in use are replaced after this time.
+    rekey_after: Duration,
+    /// Somebody on the wire, where there is one.
+    eavesdropper: Option<replays::Eavesdropper>,
     accepted: u64,
     wake_ups: usize,
+    spare: Vec<Buffers>,
 }
 
 impl Net {
     fn new(names: &[&str]) -> Self {
+        Self::with_rekey_after(Config::REKEY_AFTER, names)
+    }
+
+    /// Routers that replace keys in use after this time.
+    fn with_rekey_after(rekey_after: Duration, names: &[&str]) -> Self {
         #[allow(clippy::disallowed_methods, reason = "a test's base instant")]
         let now = Instant::now();
         let nodes = names
             .iter()
             .enumerate()
-            .map(|(number, name)| node(now, number, name, 1))
+            .map(|(number, name)| node(now, number, name, 1, rekey_after))
             .collect();
         Self {
+            start: now,
             now,
             nodes,
             queue: VecDeque::new(),
@@ -299,8 +315,11 @@ impl Net {
             nats: Vec::new(),
             sent_to: Vec::new(),
             bridges: None,
+            rekey_after,
+            eavesdropper: None,
             accepted: 0,
             wake_ups: 0,
+            spare: Vec::new(),
         }
     }
 
@@ -323,7 +342,7 @@ impl Net {
         }
         self.queue.retain(|(_, to, _)| *to != number);
         let boot_id = self.nodes[number].boot_id + 1;
-        self.nodes[number] = node(self.now, number, "again", boot_id);
+        self.nodes[number] = node(self.now, number, "again", boot_id, self.rekey_after);
     }
 
     /// A container sends.
@@ -348,11 +367,11 @@ impl Net {
 
     /// A frame comes in at the port.
     fn enter(&mut self, from: usize, frame: &[u8]) {
+        let mut out = self.buffers();
         let node = &mut self.nodes[from];
         let mut rx = Batch::<FrameMeta>::new(1, BUFFER_BYTES);
         assert!(rx.free().unwrap().append(frame));
         rx.commit(FrameMeta::default());
-        let mut out = Buffers::new();
         let view = View {
             fib: &node.fib,
             macs: node.router.macs(),
@@ -428,7 +447,8 @@ impl Net {
                 let mut rx = Batch::<PacketMeta>::new(1, BUFFER_BYTES);
                 assert!(rx.free().unwrap().append(&bytes));
                 rx.commit(PacketMeta::single(remote, bytes.len()));
-                let mut out = Buffers::new();
+                let mut out = self.buffers();
+                let node = &mut self.nodes[number];
                 let view = View {
                     fib: &node.fib,
                     macs: node.router.macs(),
@@ -465,7 +485,13 @@ impl Net {
         self.nodes[number]
             .router
             .handle_streamed(self.now, &mut out.streamed);
+        self.spare.push(out);
         self.drain(number);
+    }
+
+    /// Empty ones: they are large, so those used before are used again.
+    fn buffers(&mut self) -> Buffers {
+        self.spare.pop().unwrap_or_else(Buffers::new)
     }
 
     fn drain(&mut self, number: usize) {
@@ -475,6 +501,11 @@ impl Net {
             match action {
                 Action::SendFrame { bytes } => {
                     self.put_on_bridge(number, loops::Port::Router, &bytes);
+                }
+                Action::Announce { bytes } => {
+                    self.nodes[number].announced.push((self.now, bytes.clone()));
+                    self.put_on_bridge(number, loops::Port::Router, &bytes);
+                    self.queue.push_back((at, number, Event::Frame(bytes)));
                 }
                 Action::Resolve { target } => {
                     let addresses = vec![target.to_string().parse().unwrap()];
@@ -509,7 +540,7 @@ impl Net {
                     }
                 }
                 Action::TakePacket { packet } => {
-                    let mut out = Buffers::new();
+                    let mut out = self.buffers();
                     let node = &mut self.nodes[number];
                     let view = View {
                         fib: &node.fib,
@@ -539,7 +570,7 @@ impl Net {
                 }
             }
         }
-        let mut output = Buffers::new();
+        let mut output = self.buffers();
         let node = &mut self.nodes[number];
         let mut changed = false;
         while let Some(fib) = node.router.poll_fib() {
@@ -559,6 +590,8 @@ impl Net {
         }
         if changed {
             self.finish(number, output);
+        } else {
+            self.spare.push(output);
         }
     }
 
@@ -573,7 +606,14 @@ impl Net {
         };
         if let Some(to) = to.filter(|to| !self.is_cut(number, *to) && !is_blocked(*to)) {
             let at = self.now + Duration::from_millis(1);
-            self.queue.push_back((at, to, Event::Packet(from, bytes)));
+            let senders = match &mut self.eavesdropper {
+                Some(eavesdropper) => eavesdropper.hear(to, from, &bytes),
+                None => vec![from],
+            };
+            for from in senders {
+                self.queue
+                    .push_back((at, to, Event::Packet(from, bytes.clone())));
+            }
         }
     }
 
@@ -629,7 +669,19 @@ impl Buffers {
     }
 }
 
-fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
+fn node(now: Instant, number: usize, name: &str, boot_id: u64, rekey_after: Duration) -> Node {
+    node_with(now, number, name, boot_id, rekey_after, Vec::new())
+}
+
+/// A node whose router has these addresses on the overlay.
+fn node_with(
+    now: Instant,
+    number: usize,
+    name: &str,
+    boot_id: u64,
+    rekey_after: Duration,
+    addresses: Vec<Subnet>,
+) -> Node {
     let seed = [number as u8 + 1; 32];
     let identity = Arc::new(Identity::from_seed(seed));
     let address = SocketAddr::from(([198, 18, 0, number as u8 + 1], 6783));
@@ -650,9 +702,10 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
         network_name: "test".to_owned(),
         version: "0".to_owned(),
         frame_port: Some("memory".to_owned()),
+        addresses,
         underlay_mtu_bytes: 1500,
         mtu_bytes: 1390,
-        rekey_after: Config::REKEY_AFTER,
+        rekey_after,
     };
     let macs = Arc::new(MacTable::new(1024, now, 7));
     let local = identity.peer_id().short_id();
@@ -685,5 +738,6 @@ fn node(now: Instant, number: usize, name: &str, boot_id: u64) -> Node {
         received: Vec::new(),
         events: Vec::new(),
         pinged: Vec::new(),
+        announced: Vec::new(),
     }
 }

@@ -211,6 +211,8 @@ impl<P: PacketIo> ControlLoop<P> {
                 self.send(remote, &bytes);
             } else if let Action::SendFrame { bytes } = action {
                 self.inbox.push_frame(bytes);
+            } else if let Action::Announce { bytes } = action {
+                self.inbox.push_announcement(bytes);
             } else if let Action::TakePacket { packet } = action {
                 self.inbox.push_packet(packet);
             } else {

@@ -1,4 +1,5 @@
-//! What the control plane hands to a worker: packets that came by a stream, and frames of its own for the port.
+//! What the control plane hands to a worker: packets that came by a stream, frames of its own for the port, and
+//! announcements, which are for the port and for the mesh.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,7 @@ struct Waiting {
     packets: VecDeque<Vec<u8>>,
     packet_bytes: usize,
     frames: VecDeque<Vec<u8>>,
+    announcements: VecDeque<Vec<u8>>,
     dropped: u64,
 }
 
@@ -30,7 +32,7 @@ impl Inbox {
     /// Bytes of packets that wait: what a stream brings between two turns of a worker that is held up for some
     /// 10 ms at 100 Mb/s.
     pub const PACKET_BYTES_MAX: usize = 256 << 10;
-    /// Frames that wait: the control plane writes one a second, or a few answers.
+    /// Frames that wait, and announcements: the control plane writes one a second, or a few answers.
     pub const FRAMES_MAX: usize = 64;
 
     /// An empty one.
@@ -57,12 +59,21 @@ impl Inbox {
 
     /// Adds a frame for the local port.
     pub fn push_frame(&self, frame: Vec<u8>) {
+        self.push_to(|waiting| &mut waiting.frames, frame);
+    }
+
+    /// Adds a frame for the local port, and for all beyond the mesh.
+    pub fn push_announcement(&self, frame: Vec<u8>) {
+        self.push_to(|waiting| &mut waiting.announcements, frame);
+    }
+
+    fn push_to(&self, queue: impl Fn(&mut Waiting) -> &mut VecDeque<Vec<u8>>, frame: Vec<u8>) {
         let mut waiting = self.lock();
-        if waiting.frames.len() >= Self::FRAMES_MAX {
+        if queue(&mut waiting).len() >= Self::FRAMES_MAX {
             waiting.dropped += 1;
             return;
         }
-        waiting.frames.push_back(frame);
+        queue(&mut waiting).push_back(frame);
         self.filled(waiting);
     }
 
@@ -71,12 +82,13 @@ impl Inbox {
         !self.is_filled.load(Ordering::Acquire)
     }
 
-    /// Moves all packets that wait behind those in `packets`, and frames into a batch, as far as it has room. A frame
-    /// that is too long for a buffer is dropped.
+    /// Moves all packets that wait behind those in `packets`, frames into a batch for the port, and announcements into
+    /// that and into `for_mesh`, as far as they have room. A frame that is too long for a buffer is dropped.
     pub(super) fn take(
         &self,
         packets: &mut VecDeque<Vec<u8>>,
         frames: &mut Batch<FrameMeta>,
+        for_mesh: &mut Batch<FrameMeta>,
         stats: &mut ForwardStats,
     ) {
         let mut waiting = self.lock();
@@ -91,8 +103,20 @@ impl Inbox {
                 waiting.dropped += 1;
             }
         }
-        self.is_filled
-            .store(!waiting.frames.is_empty(), Ordering::Release);
+        while !frames.is_full()
+            && !for_mesh.is_full()
+            && let Some(frame) = waiting.announcements.pop_front()
+        {
+            for batch in [&mut *frames, &mut *for_mesh] {
+                if batch.free().is_some_and(|buffer| buffer.append(&frame)) {
+                    batch.commit(FrameMeta::default());
+                } else {
+                    waiting.dropped += 1;
+                }
+            }
+        }
+        let is_empty = waiting.frames.is_empty() && waiting.announcements.is_empty();
+        self.is_filled.store(!is_empty, Ordering::Release);
         stats.set_drops(DropReason::InboxFull, waiting.dropped);
     }
 
@@ -133,13 +157,14 @@ mod tests {
         inbox.push_frame(vec![4; 60]);
         assert_eq!(woken.load(Ordering::Relaxed), 1);
         let (mut packets, mut frames) = (VecDeque::new(), Batch::new(1, 256));
+        let mut for_mesh = Batch::new(1, 256);
         let mut stats = ForwardStats::new();
-        inbox.take(&mut packets, &mut frames, &mut stats);
+        inbox.take(&mut packets, &mut frames, &mut for_mesh, &mut stats);
         assert_eq!(packets, [vec![1; 40], vec![2; 50]]);
         assert_eq!(frames.front().unwrap().0, [3; 60]);
         assert!(!inbox.is_empty(), "the batch had room for one frame only");
         frames.clear();
-        inbox.take(&mut packets, &mut frames, &mut stats);
+        inbox.take(&mut packets, &mut frames, &mut for_mesh, &mut stats);
         assert_eq!(frames.front().unwrap().0, [4; 60]);
         assert!(inbox.is_empty());
         assert_eq!(stats.drops_total(), 0);
@@ -155,8 +180,29 @@ mod tests {
             inbox.push_frame(vec![0; 60]);
         }
         let (mut packets, mut frames) = (VecDeque::new(), Batch::new(4, 256));
+        let mut for_mesh = Batch::new(1, 256);
         let mut stats = ForwardStats::new();
-        inbox.take(&mut packets, &mut frames, &mut stats);
+        inbox.take(&mut packets, &mut frames, &mut for_mesh, &mut stats);
         assert_eq!(stats.drops(DropReason::InboxFull), 5);
+    }
+    #[test]
+    fn an_announcement_goes_to_the_port_and_to_the_mesh() {
+        let inbox = Inbox::new();
+        inbox.push_announcement(vec![5; 60]);
+        inbox.push_announcement(vec![6; 60]);
+        let (mut packets, mut frames) = (VecDeque::new(), Batch::new(4, 256));
+        let mut for_mesh = Batch::new(1, 256);
+        let mut stats = ForwardStats::new();
+        for wanted in [[5; 60], [6; 60]] {
+            assert!(!inbox.is_empty());
+            inbox.take(&mut packets, &mut frames, &mut for_mesh, &mut stats);
+            for batch in [&mut frames, &mut for_mesh] {
+                assert_eq!(batch.len(), 1);
+                assert_eq!(batch.front().unwrap().0, wanted);
+                batch.clear();
+            }
+        }
+        assert!(inbox.is_empty());
+        assert_eq!(stats.drops_total(), 0);
     }
 }

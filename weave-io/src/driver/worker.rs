@@ -135,6 +135,7 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
             self.shared.inbox.take(
                 &mut self.stream_packets_in,
                 &mut self.outlet.frames_out,
+                &mut self.frames_in,
                 stats,
             );
             is_new |= self.look(now)?;
@@ -147,6 +148,12 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
                 .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
                     forwarder.handle_stream_packets(now, view, rx, out)
                 })?;
+            let rx = &mut self.frames_in;
+            self.outlet
+                .pump(&mut self.forwarder, &mut self.notices, |forwarder, out| {
+                    forwarder.handle_frames(now, view, rx, out)
+                })?;
+            rx.clear();
         }
         // After the local frames: their answers are here sooner, and strangers come last.
         let packets = self

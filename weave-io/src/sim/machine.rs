@@ -42,6 +42,10 @@ pub(super) struct Machine {
     pub(super) targets: Vec<Target>,
     /// Neighbours at which it stops to dial the routers that it hears of; 0 is no limit.
     pub(super) conn_limit: usize,
+    /// When it replaces the keys of tunnels in use.
+    pub(super) rekey_after: Duration,
+    /// The network's passwords as it has them, now and after each restart.
+    pub(super) passwords: Passwords,
     pub(super) process: Option<Process>,
     pub(super) is_powered: bool,
     /// Whose it was before it met another router with that identity.
@@ -60,6 +64,8 @@ impl Machine {
             peers: Vec::new(),
             targets: Vec::new(),
             conn_limit: 0,
+            rekey_after: Config::REKEY_AFTER,
+            passwords: Passwords::none(),
             process: None,
             is_powered: true,
             former: None,
@@ -92,7 +98,7 @@ impl Machine {
         let config = Config {
             mesh: MeshConfig {
                 network: NetworkId::from_name(network),
-                passwords: Passwords::none(),
+                passwords: self.passwords.clone(),
                 name: Some(self.name.clone()),
                 nickname: self.name.clone(),
                 listen_port: PORT,
@@ -106,9 +112,10 @@ impl Machine {
             network_name: network.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             frame_port: Some("memory".to_owned()),
+            addresses: Vec::new(),
             underlay_mtu_bytes: 1_500,
             mtu_bytes: Host::MTU_BYTES as u16,
-            rekey_after: Config::REKEY_AFTER,
+            rekey_after: self.rekey_after,
         };
         let macs = Arc::new(MacTable::new(
             MACS_MAX,

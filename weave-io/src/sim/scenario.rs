@@ -108,9 +108,17 @@ impl Scenario {
     /// In large worlds a pair has fewer of them, so that the work stays the same.
     const BEACONS_PER_SECOND_MAX: u64 = 250;
 
+    /// Keys are replaced after so many seconds at most, in those worlds where that is done often.
+    const REKEY_AFTER_SECONDS_MAX: u64 = 20;
+
     /// Builds the world, without running a step.
     pub fn build(&self) -> World {
         let mut world = World::new(self.seed);
+        // Half of the worlds replace keys amidst whatever happens, the others hardly ever.
+        if self.seed % 2 == 1 {
+            let seconds = 1 + self.seed / 2 % Self::REKEY_AFTER_SECONDS_MAX;
+            world.replace_keys_after(Duration::from_secs(seconds));
+        }
         let nats: Vec<NatId> = self
             .nats
             .iter()

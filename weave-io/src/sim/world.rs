@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smoltcp::wire::EthernetAddress;
-use weave_core::{Command, Status};
+use weave_core::{Command, Config, Status};
+use weave_crypto::Passwords;
 use weave_mesh::{ConnId, Target};
 
 use super::check::{BlackHoles, Checker, FaultKind, Frames, Violation};
@@ -73,6 +74,8 @@ pub struct World {
     is_watching: bool,
     /// What routers added from now on are told of `--conn-limit`.
     conn_limit: usize,
+    /// When routers added from now on replace the keys of tunnels in use.
+    rekey_after: Duration,
     /// Until when routes may be longer than the graph's shortest, and links idle.
     detours_until: Option<Duration>,
     /// Every way was equally long when that was last looked at.
@@ -197,6 +200,7 @@ impl World {
             log: VecDeque::new(),
             is_watching: false,
             conn_limit: 0,
+            rekey_after: Config::REKEY_AFTER,
             detours_until: None,
             was_uniform: true,
             identities_gone: 0,
@@ -211,6 +215,12 @@ impl World {
     /// is no limit.
     pub fn limit_connections(&mut self, limit: usize) {
         self.conn_limit = limit;
+    }
+
+    /// Sets after which time routers added from now on replace the keys of tunnels in use; within the bounds that
+    /// [`Config::rekey_after`] has.
+    pub fn replace_keys_after(&mut self, time: Duration) {
+        self.rekey_after = time;
     }
 
     /// Adds a machine with an address of its own, 198.18.x.y, and starts a router on it.
@@ -316,6 +326,15 @@ impl World {
         let target = Target::from(self.address(b));
         self.machines[a.0].targets.push(target.clone());
         self.control(a, Some(Input::Command(Command::Connect(target))));
+    }
+
+    /// Gives a router the network's passwords, now and after each restart; it has none at first.
+    pub fn set_passwords(&mut self, router: RouterId, passwords: Passwords) {
+        self.machines[router.0].passwords = passwords.clone();
+        self.control(
+            router,
+            Some(Input::Command(Command::SetPasswords(passwords))),
+        );
     }
 
     /// Gives a router a command of its user.
@@ -561,6 +580,7 @@ impl World {
         let router = RouterId(self.machines.len());
         let mut machine = Machine::new(name, addresses, &mut self.dice);
         machine.conn_limit = self.conn_limit;
+        machine.rekey_after = self.rekey_after;
         self.machines.push(machine);
         self.start(router);
         self.changed(FaultKind::Start);

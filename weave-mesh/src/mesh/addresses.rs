@@ -38,6 +38,12 @@ impl Mesh {
         self.settle(now);
     }
 
+    /// Addresses of interfaces that nobody is told of, since they lie inside of overlays.
+    pub fn hidden_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let local = self.local_addresses.iter().copied();
+        local.filter(|ip| !self.is_underlay(*ip))
+    }
+
     /// Whether others can be told of an address, or it can be tried when they tell of it.
     pub(super) fn is_underlay(&self, ip: IpAddr) -> bool {
         is_advertisable(ip)

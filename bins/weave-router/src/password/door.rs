@@ -75,10 +75,13 @@ impl Door {
             since: now,
             from: from.clone(),
         };
+        let mut entries: Vec<Entry> = keys.iter().map(entry).collect();
+        // Two equal ones are one.
+        entries.dedup_by(|a, b| a.key == b.key);
         Self {
             network,
             state,
-            entries: Mutex::new(keys.iter().map(entry).collect()),
+            entries: Mutex::new(entries),
             source,
         }
     }

@@ -1,5 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 
@@ -121,6 +123,65 @@ fn a_password_that_could_be_guessed_is_known_by_its_length_and_kinds() {
     ] {
         assert!(!Secret::new(strong).is_weak(), "{strong}");
     }
+}
+
+#[tokio::test]
+async fn the_list_tells_how_many_since_when_and_what_the_next_start_needs() {
+    let folder = Folder::new();
+    let state = Arc::new(StateDir::open(&folder.0.join("state")).unwrap());
+    let network = NetworkId::from_name("test");
+    let key = |byte: u8| PasswordKey::from_bytes([byte; 32]);
+    #[allow(clippy::disallowed_methods, reason = "a test's base instant")]
+    let start = Instant::now();
+    let listed = async |source: &Source, keys: &[PasswordKey]| {
+        let door = Door::new(network, Arc::clone(&state), source.clone(), keys, start);
+        let later = start + Duration::from_secs(7);
+        serde_json::to_value(door.list(later).await).unwrap()
+    };
+    let none = listed(&Source::State, &[]).await;
+    assert_eq!(none["passwords"], serde_json::json!([]));
+    let open = "there is no password: whoever reaches the port can join";
+    assert_eq!(none["next_start"], open);
+    let file = Source::File {
+        path: "/etc/weave/password".into(),
+        by: FILE_FLAG,
+    };
+    let two = listed(&file, &[key(1), key(2)]).await;
+    assert_eq!(two["passwords"][0]["rank"], "newest");
+    assert_eq!(two["passwords"][1]["rank"], "older");
+    assert_eq!(two["passwords"][1]["age_s"], 7);
+    assert_eq!(two["passwords"][1]["from"], "/etc/weave/password");
+    let again = "the next start reads /etc/weave/password (--password-file) again";
+    assert_eq!(two["next_start"], again);
+    // Two lines that are the same are one password.
+    let one = listed(&file, &[key(1), key(1)]).await;
+    assert_eq!(one["passwords"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn passwords_kept_are_found_at_the_next_start_and_only_if_none_is_given() {
+    let folder = Folder::new();
+    let state = StateDir::open(&folder.0.join("state")).unwrap();
+    let network = NetworkId::from_name("test");
+    let (source, keys) = at_start(&options(&[]), &state, network).unwrap();
+    assert_eq!((source, keys), (Source::State, vec![]));
+    state
+        .store_passwords(&["new of them", "old of them"])
+        .unwrap();
+    let (source, keys) = at_start(&options(&[]), &state, network).unwrap();
+    assert_eq!((source, keys.len()), (Source::State, 2));
+    let new = Secret::new("new of them").stretch(network).unwrap();
+    assert_eq!(keys[0], new);
+    let given = options(&["--password", "another"]);
+    let (source, keys) = at_start(&given, &state, network).unwrap();
+    assert_eq!((source, keys.len()), (Source::Text { by: TEXT_FLAG }, 1));
+    assert_ne!(keys[0], new);
+    let path = state.passwords_path();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let line = at_start(&options(&[]), &state, network)
+        .unwrap_err()
+        .to_string();
+    assert!(line.contains("chmod 600"), "{line}");
 }
 
 fn options(flags: &[&str]) -> Options {

@@ -70,8 +70,8 @@ impl Secret {
         PasswordKey::derive(self.0.as_bytes(), network)
     }
 
-    /// Whether even the luckiest choice of so many characters of these kinds leaves less than 64 bits to guess: what a
-    /// botnet does in years at one guess a second and address, and a thief of a stretched key in days.
+    /// Whether there are less than 64 bits to guess even if its characters were drawn at random from those of its kinds.
+    /// Words of a language hold less than that says: a hint, and no measure.
     pub(crate) fn is_weak(&self) -> bool {
         let has = |is_of_kind: fn(char) -> bool| self.0.chars().any(is_of_kind);
         let kinds = [

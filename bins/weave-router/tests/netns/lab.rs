@@ -10,6 +10,7 @@
 pub(crate) mod capture;
 pub(crate) mod container;
 pub(crate) mod control;
+pub(crate) mod datagram;
 pub(crate) mod host;
 pub(crate) mod memory;
 pub(crate) mod nat;

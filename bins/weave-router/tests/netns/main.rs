@@ -20,10 +20,13 @@ mod mesh;
 mod mobility;
 mod mtu;
 mod nat;
+mod passwords;
 #[cfg(feature = "pcap")]
 mod pcap;
 mod quality;
+mod rekey;
 mod relay;
+mod replays;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
 mod secrecy;
@@ -69,10 +72,18 @@ pub(crate) fn main() -> ExitCode {
         nat::two_hosts_behind_nats_find_the_direct_path,
         nat::nats_that_change_ports_leave_the_relay_and_status_says_so,
         nat::a_neighbour_that_changes_its_address_is_followed,
+        passwords::who_may_not_join_is_named_on_both_sides_within_two_seconds,
+        passwords::a_thousand_wrong_guesses_a_second_are_tested_once_a_second,
+        passwords::a_network_changes_its_password_and_loses_no_ping,
+        passwords::a_password_costs_memory_for_a_moment_only,
         quality::a_path_that_loses_thirty_percent_is_left_within_three_seconds,
         quality::a_link_that_flaps_each_second_moves_routes_once_in_two_seconds_at_most,
         quality::both_sides_of_a_partition_work_and_meet_again_within_five_seconds,
         quality::a_relay_that_is_killed_costs_less_than_two_seconds,
+        rekey::keys_replaced_under_traffic_cost_no_datagram_between_neighbours,
+        rekey::keys_replaced_under_traffic_cost_no_datagram_over_a_relay,
+        replays::what_is_sent_again_is_delivered_once,
+        replays::a_flipped_bit_is_dropped_or_leads_to_the_true_frame_once,
         secrecy::a_relay_knows_nothing_of_what_it_carries,
         stop::a_terminated_router_takes_what_it_made_and_leaves_the_rest,
         stop::an_interrupted_router_takes_what_it_made_and_leaves_the_rest,

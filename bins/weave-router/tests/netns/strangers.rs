@@ -328,7 +328,7 @@ impl Storm {
 }
 
 /// A beat too fast for a timer: as many as are due go at once.
-struct Pace {
+pub(super) struct Pace {
     start: Instant,
     per_s: u32,
     begun: u32,
@@ -336,7 +336,7 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(per_s: u32) -> Self {
+    pub(super) fn new(per_s: u32) -> Self {
         Self {
             start: Instant::now(),
             per_s,
@@ -346,7 +346,7 @@ impl Pace {
     }
 
     /// Returns when the next one is due.
-    fn wait(&mut self) {
+    pub(super) fn wait(&mut self) {
         while self.begun >= self.due {
             self.due = (self.start.elapsed().as_secs_f64() * f64::from(self.per_s)) as u32;
             if self.begun >= self.due {

@@ -405,6 +405,18 @@ fn weak_elements_are_refused_on_both_sides() {
 }
 
 #[test]
+fn weak_keys_are_refused_behind_the_exchange_too() {
+    // By a member, that is: nobody else gets so far.
+    let mut pair = pair("a", "a");
+    for _ in 0..2 {
+        pair.deliver_to_listener().unwrap();
+        pair.deliver_to_dialler().unwrap();
+    }
+    pair.to_dialler = [[0, 96].as_slice(), &[0; 96]].concat();
+    assert_eq!(pair.deliver_to_dialler(), Err(HandshakeError::WeakKey));
+}
+
+#[test]
 fn messages_of_another_exchange_do_not_fit() {
     let old = said("a", "a");
     let mut out = Vec::new();

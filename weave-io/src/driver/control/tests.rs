@@ -168,7 +168,10 @@ impl World {
             Action::AwaitDrained { conn } => {
                 self.inputs.push_back((side, Input::Drained { conn }));
             }
-            Action::SendPacket { .. } | Action::SendFrame { .. } | Action::TakePacket { .. } => {
+            Action::SendPacket { .. }
+            | Action::SendFrame { .. }
+            | Action::Announce { .. }
+            | Action::TakePacket { .. } => {
                 panic!("the control loop hands them on itself")
             }
             Action::RenewIdentity

@@ -366,7 +366,10 @@ impl Outside {
                 }
             }
             // The control loop has handed them on itself.
-            Action::SendPacket { .. } | Action::SendFrame { .. } | Action::TakePacket { .. } => {}
+            Action::SendPacket { .. }
+            | Action::SendFrame { .. }
+            | Action::Announce { .. }
+            | Action::TakePacket { .. } => {}
         }
         Ok(None)
     }

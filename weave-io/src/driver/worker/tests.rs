@@ -37,6 +37,20 @@ fn two_workers_carry_a_flood_there_and_unicast_back() {
 }
 
 #[test]
+fn an_announcement_is_written_to_the_port_and_flooded() {
+    let mut pair = Pair::new(64);
+    let announcement = frame(BROADCAST, mac(7), b"here I am");
+    pair.a.shared.inbox.push_announcement(announcement.clone());
+    pair.settle();
+    for side in [&pair.a, &pair.b] {
+        assert_eq!(side.host.pop().unwrap().bytes, announcement);
+        assert_eq!(side.host.pop(), None, "once");
+    }
+    assert_eq!(pair.a.shared.macs.lookup(mac(7)), Some(Site::LOCAL));
+    assert_eq!(pair.b.shared.macs.lookup(mac(7)), Some(SITE));
+}
+
+#[test]
 fn a_snapshot_published_later_is_used_from_the_next_turn() {
     let mut pair = Pair::new(64);
     let fib = pair.a.shared.published.load();

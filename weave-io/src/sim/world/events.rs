@@ -514,6 +514,7 @@ impl World {
                 // The control loop hands them on itself.
                 Action::SendPacket { .. }
                 | Action::SendFrame { .. }
+                | Action::Announce { .. }
                 | Action::TakePacket { .. } => {}
                 Action::StoreBootId { boot_id } => self.machines[router.0].boot_id = boot_id,
                 Action::RenewIdentity => is_identity_lost = true,

@@ -79,6 +79,14 @@ pub(crate) struct Captured {
 impl Capture {
     /// Captures from now on.
     pub(crate) fn start(namespace: &NetNs) -> Self {
+        Self::start_where(namespace, |_| true)
+    }
+
+    /// Shows each frame to `keep` as soon as it is seen, and keeps those for which it says so.
+    pub(crate) fn start_where(
+        namespace: &NetNs,
+        mut keep: impl FnMut(&Captured) -> bool + Send + 'static,
+    ) -> Self {
         let socket = namespace.run(packet_socket).unwrap().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let own_stop = Arc::clone(&stop);
@@ -88,10 +96,13 @@ impl Capture {
             while !own_stop.load(Ordering::Relaxed) {
                 let until = Instant::now() + Duration::from_millis(50);
                 while let Some((length, device)) = receive(&socket, &mut bytes, until) {
-                    frames.push(Captured {
+                    let frame = Captured {
                         device,
                         bytes: bytes[..length].to_vec(),
-                    });
+                    };
+                    if keep(&frame) {
+                        frames.push(frame);
+                    }
                 }
             }
             frames

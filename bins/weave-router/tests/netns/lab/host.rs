@@ -259,7 +259,8 @@ impl Host {
         })
     }
 
-    fn log_path(&self) -> PathBuf {
+    /// Where its router's log is.
+    pub(crate) fn log_path(&self) -> PathBuf {
         self.folder.join("log")
     }
 }

@@ -101,10 +101,19 @@ impl Process {
 
     /// Memory that it occupies now, in KiB (`VmRSS` of `/proc/PID/status`, proc(5)).
     pub(crate) fn resident_kib(&self) -> u64 {
+        self.kib("VmRSS:")
+    }
+
+    /// The most memory that it occupied at any time, in KiB (`VmHWM`).
+    pub(crate) fn peak_kib(&self) -> u64 {
+        self.kib("VmHWM:")
+    }
+
+    fn kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(field))
             .expect("proc(5)");
         line.trim()
             .trim_end_matches(" kB")
