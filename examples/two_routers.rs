@@ -197,6 +197,7 @@ fn turn(
             | Action::TakePacket { .. }
             | Action::Announce { .. }
             | Action::StoreBootId { .. }
+            | Action::RenewIdentity
             | Action::StorePeers { .. }
             | Action::Pinged { .. } => {}
         }

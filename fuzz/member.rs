@@ -161,6 +161,7 @@ impl World {
                 | Action::Close { .. }
                 | Action::Resolve { .. }
                 | Action::StoreBootId { .. }
+                | Action::RenewIdentity
                 | Action::StorePeers { .. }
                 | Action::Pinged { .. } => {}
             }
@@ -222,7 +223,8 @@ static OWN: LazyLock<Arc<Identity>> = LazyLock::new(|| Arc::clone(&BOTH[0]));
 static MEMBER: LazyLock<Arc<Identity>> = LazyLock::new(|| Arc::clone(&BOTH[1]));
 
 /// welcome_v4 of weave-mesh/tests/vectors/control.txt.
-const WELCOME: [u8; 15] = *b"\x00linktg\x00\xc0\x00\x02\x07\x80\x80\x03";
+const WELCOME: [u8; 24] =
+    *b"\x00linktg\x00\xc0\x00\x02\x07\x80\x80\x03\x88\xef\x99\xab\xc5\xe8\x8c\x91\x11";
 const CONN: ConnId = ConnId(1);
 const REMOTE: &str = "10.0.0.2:49152";
 const BOOT_ID: u64 = 1_700_000_000;

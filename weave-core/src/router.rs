@@ -111,6 +111,10 @@ pub struct Router {
     refused: Refused,
     echoes: Echoes,
     stopping: bool,
+    /// The next boot id is raised for a jump of the clock.
+    has_jumped: bool,
+    /// Whose this router was before it met another of the same.
+    former_identity: Option<PeerId>,
 }
 
 impl Router {
@@ -200,6 +204,8 @@ impl Router {
             refused: Refused::default(),
             echoes: Echoes::new(ChaCha20Rng::from_seed(rng.random())),
             stopping: false,
+            has_jumped: false,
+            former_identity: None,
             config,
             identity,
         };
@@ -274,6 +280,22 @@ impl Router {
             }
         }
         self.drain_mesh(now);
+    }
+
+    /// The wall clock jumped against the time since boot by more than two seconds: nothing is sealed with the keys of
+    /// before any more, whatever they are ([`Mesh::handle_jump`]). `seed` must be fresh and secret.
+    pub fn handle_jump(&mut self, now: Instant, seed: [u8; 32]) {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        self.tunnels.reseed(ChaCha20Rng::from_seed(rng.random()));
+        self.has_jumped = true;
+        self.mesh.handle_jump(now, rng.random());
+        self.drain_mesh(now);
+    }
+
+    /// This router takes the place of one whose identity another router keeps
+    /// ([`Action::RenewIdentity`]): status says so.
+    pub fn took_new_identity(&mut self, former: PeerId) {
+        self.former_identity = Some(former);
     }
 
     /// Says records to a neighbour unchecked, as a hostile member does: for simulation alone.

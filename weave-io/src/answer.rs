@@ -100,6 +100,11 @@ impl<F: FrameIo> Answering<F> {
         }
     }
 
+    /// The router has another identity from now on, and its station that one's MAC address.
+    pub fn set_peer(&mut self, peer: PeerId) {
+        self.station.mac = EthernetAddress(peer.mac());
+    }
+
     /// Shows the station those frames of `batch`, from number `from` on, that concern it, and takes out what is
     /// for nobody else.
     fn show(&mut self, batch: &mut Batch<FrameMeta>, from: usize, asker: Side) {

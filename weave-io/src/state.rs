@@ -1,7 +1,8 @@
 //! The state folder: who this router is, how often it started, and whom it knew.
 //!
 //! Five small files, each replaced whole: `identity` and `passwords` (secret, mode 0600), `boot-id`, `peers`, and `lock`,
-//! which keeps a second router out while one runs. A file is written beside its place, synced, and renamed, so that
+//! which keeps a second router out while one runs; and `identity.bak` where the identity was another router's, too. A file
+//! is written beside its place, synced, and renamed, so that
 //! a crash leaves the old or the new one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -144,7 +145,14 @@ impl StateDir {
     pub fn discard_if_new(self) {
         if self.is_new {
             // Whatever is left is what the next start finds, and takes.
-            for name in ["identity", "passwords", "boot-id", "peers", "lock"] {
+            for name in [
+                "identity",
+                "identity.bak",
+                "passwords",
+                "boot-id",
+                "peers",
+                "lock",
+            ] {
                 let _ = fs::remove_file(self.path.join(name));
             }
             let _ = fs::remove_dir(&self.path);
@@ -173,6 +181,22 @@ impl StateDir {
             return Err(StateError::KeyExposed { path, mode });
         }
         Identity::parse(&text).map_err(|source| StateError::BadKey { path, source })
+    }
+
+    /// A new identity in place of the one that another router has, too, stored before it is returned. The former key
+    /// is kept aside as `identity.bak`, for whoever finds out that the other router was the copy.
+    ///
+    /// # Errors
+    /// The system's refusal; the former identity stays in place then.
+    pub fn renew_identity(&self) -> Result<Identity, StateError> {
+        let path = self.path.join("identity");
+        if let Some(former) = self.read("identity")? {
+            self.replace("identity.bak", former.as_bytes())?;
+        }
+        let seed = Zeroizing::new(os_seed().map_err(system("draw a key for", &path))?);
+        let identity = Identity::from_seed(*seed);
+        self.replace("identity", identity.seed_file_text().as_bytes())?;
+        Ok(identity)
     }
 
     /// The boot id for this start, stored before it is returned: the unix time in seconds, or one more than the

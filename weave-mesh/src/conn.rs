@@ -61,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) boot_id: u64,
     pub(crate) noise_public: [u8; 32],
     pub(crate) stream: SealedStream,
+    /// Which process with its identity the peer is; its welcome is in.
+    pub(crate) start_random: Option<u64>,
     /// Tag that we drew and said.
     pub(crate) tag_in: [u8; 6],
     /// Tag that the peer drew; its welcome is in.

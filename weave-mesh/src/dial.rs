@@ -419,6 +419,15 @@ impl Dialler {
         }
     }
 
+    /// All links went down for a cause that waiting does not mend: everybody is tried at once.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.rests_until = Rest::Awake;
+        for wish in self.wishes.values_mut() {
+            wish.step = 0;
+            wish.next_at = now;
+        }
+    }
+
     /// A connection for this purpose [failed](Self::failed) for what only people can change.
     pub(crate) fn refused(&mut self, now: Instant, purpose: &Purpose, random: &mut impl Rng) {
         let Some(wish) = self.wishes.get_mut(purpose) else {

@@ -48,6 +48,9 @@ pub enum FailReason {
     /// It leads back to this router.
     #[error("that is this router itself")]
     Itself,
+    /// Another router with this one's identity answered.
+    #[error("another router with the identity of this one answered")]
+    Clone,
     /// The other side has neighbours enough.
     #[error("the other router has as many neighbours as it wants")]
     Full,
@@ -84,6 +87,7 @@ impl FailReason {
             | Self::Closed(_)
             | Self::SetUpTimeout
             | Self::Itself
+            | Self::Clone
             | Self::Full
             | Self::StaleBoot
             | Self::Protocol

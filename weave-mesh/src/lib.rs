@@ -94,9 +94,9 @@ pub use crate::{
     link::{Link, PATH_MTU_BYTES_BASE},
     liveness::{ACTIVE_FOR, ACTIVE_INTERVAL, ANSWERS_MIN, IDLE_INTERVAL, MISSES_MAX},
     mesh::{
-        Action, CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, Event, FRAME_TIMEOUT,
-        HOLD_TIMEOUT, Mesh, MeshConfig, ROUTED_QUEUE_BYTES_MAX, SEARCH_TIMEOUT, SILENCE_TIMEOUT,
-        STAGE_TIMEOUT,
+        Action, CANDIDATES_MAX, CLONE_PATIENCE, CloneMet, DIRECT_PATHS_MAX, DirectEnd, DirectPath,
+        Event, FRAME_TIMEOUT, HOLD_TIMEOUT, Mesh, MeshConfig, ROUTED_QUEUE_BYTES_MAX,
+        SEARCH_TIMEOUT, SILENCE_TIMEOUT, STAGE_TIMEOUT,
     },
     packet_queue::{PACKET_QUEUE_AGE_MAX, PACKET_QUEUE_BYTES_MAX, PacketQueue},
     probe::{PROBE_BYTES, Probe, ProbeError, ProbeKind},

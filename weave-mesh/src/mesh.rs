@@ -9,6 +9,7 @@
 
 mod addresses;
 mod admission;
+mod clones;
 mod config;
 mod dialling;
 mod direct;
@@ -34,6 +35,8 @@ use rand_chacha::ChaCha20Rng;
 use weave_crypto::{Identity, PeerId};
 
 use self::addresses::canonical;
+use self::clones::Clones;
+pub use self::clones::{CLONE_PATIENCE, CloneMet};
 pub use self::config::MeshConfig;
 use self::direct::Directs;
 pub use self::direct::{CANDIDATES_MAX, DIRECT_PATHS_MAX, DirectEnd, DirectPath, SEARCH_TIMEOUT};
@@ -109,6 +112,7 @@ pub struct Mesh {
 
     store: Store,
     suspects: Suspects,
+    clones: Clones,
     router_publisher: Publisher,
     links_publisher: Publisher,
     local_addresses: Vec<IpAddr>,
@@ -177,6 +181,7 @@ impl Mesh {
             routed_links: Vec::new(),
             store: Store::new(own),
             suspects: Suspects::default(),
+            clones: Clones::default(),
             router_publisher: Publisher::new(),
             links_publisher: Publisher::new(),
             local_addresses: Vec::new(),
@@ -304,6 +309,7 @@ impl Mesh {
         self.look_at_links(now);
         self.run_directs(now);
         self.compare_due(now);
+        self.give_up_identity_when_due(now);
         let links = &self.links;
         let forgotten = self
             .store
@@ -361,6 +367,7 @@ impl Mesh {
             at(Some(when), reason);
         }
         at(self.directs.next_timeout(), WakeReason::Direct);
+        at(self.clone_deadline(), WakeReason::Clone);
         at(self.compare_at, WakeReason::Digest);
         let forget_at = self
             .store
@@ -390,6 +397,15 @@ impl Mesh {
     /// The link to a neighbour.
     pub fn link(&self, peer: &PeerId) -> Option<&Link> {
         self.links.get(peer)
+    }
+
+    /// What another mesh is to be told that takes this one's place: the configuration as commands have changed it.
+    pub fn config(&self) -> MeshConfig {
+        let targets = self.targets().into_iter().map(|status| status.target);
+        MeshConfig {
+            targets: targets.collect(),
+            ..self.config.clone()
+        }
     }
 
     /// The user's targets and how they stand.

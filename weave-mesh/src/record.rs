@@ -71,6 +71,13 @@ pub struct Key {
     pub seq: u64,
 }
 
+impl Key {
+    /// Boot id of the origin when it said this.
+    pub fn boot_id(&self) -> u64 {
+        self.seq >> SEQUENCE_BITS
+    }
+}
+
 /// An address at which a router may be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address {
@@ -106,6 +113,9 @@ pub struct RouterBody {
     pub addresses: Vec<Address>,
     /// What it can do: [`RouterBody::CAPABILITY_AES`]; unknown bits are ignored.
     pub capabilities: u32,
+    /// The [`RouterBody::start_random`] of another process with this identity, if one was met: that process can tell
+    /// by it that this one lives now.
+    pub other_random: Option<u64>,
 }
 
 impl RouterBody {
@@ -228,6 +238,10 @@ fn common(ours: &[LinkEntry], theirs: &[LinkEntry]) -> impl Iterator<Item = Peer
 }
 
 /// A parsed body.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each record, behind its pointer"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Of kind [`RecordKind::Router`].

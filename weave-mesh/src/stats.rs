@@ -44,6 +44,8 @@ pub struct MeshStats {
     pub duplicate_streams: u64,
     /// Streams closed since the other side's boot id is older than one known of it.
     pub stale_boot_ids: u64,
+    /// Other routers met that live under this one's identity.
+    pub clones_met: u64,
     /// Streams closed since a message did not decode or came out of turn.
     pub protocol_errors: u64,
     /// Streams closed since a frame did not open, or did not become whole within [`FRAME_TIMEOUT`](crate::FRAME_TIMEOUT).
@@ -126,6 +128,7 @@ impl MeshStats {
             ("refused_denied", self.refused_denied),
             ("connected_to_self", self.connected_to_self),
             ("stale_boot_ids", self.stale_boot_ids),
+            ("clones_met", self.clones_met),
             ("protocol_errors", self.protocol_errors),
             ("unreadable_streams", self.unreadable_streams),
             ("malformed_messages", self.malformed_messages),

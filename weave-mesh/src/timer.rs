@@ -35,6 +35,8 @@ pub enum WakeReason {
     Flood,
     /// A frame of a stream has begun and may never be whole.
     Frame,
+    /// Another router has this one's identity: it is time to take another.
+    Clone,
 }
 
 /// One deadline for each of many things, the soonest at hand.

@@ -114,8 +114,12 @@ impl From<Key> for AnyKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Control {
     /// The first message each way: the tag that the receiver writes on what it has the sender
-    /// relay, and where the sender sees the receiver's stream come from.
-    Welcome { tag: [u8; 6], seen: SocketAddr },
+    /// relay, where the sender sees the receiver's stream come from, and which process with its identity the sender is.
+    Welcome {
+        tag: [u8; 6],
+        seen: SocketAddr,
+        start_random: u64,
+    },
     /// From the router with the smaller id: this stream is the link now.
     Adopt,
     /// Records, each encoded and signed by its origin.

@@ -103,6 +103,10 @@ pub enum Action {
         /// The boot id.
         boot_id: u64,
     },
+    /// Another router has this one's identity, and keeps it: draw a new one, store it before it is used, and go on with
+    /// a new router made with it ([`Router::took_new_identity`](super::Router::took_new_identity)). This one does
+    /// nothing more.
+    RenewIdentity,
     /// Store these addresses, to be dialled after a restart.
     StorePeers {
         /// The addresses.
@@ -224,6 +228,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The wall clock jumped: all keys and links are made anew.
+    ClockJumped,
+    /// Another router with this one's identity lives.
+    CloneMet {
+        /// This router keeps the identity; else the other does, and this one takes a new one.
+        keeps: bool,
+    },
     /// A neighbour sent records that were refused; told at most each 10 s.
     RecordsRefused {
         /// Whose they were, who sent them, and what was wrong.
@@ -259,6 +270,8 @@ impl Event {
             | Self::SegmentParted { .. } => Level::Info,
             Self::BootIdRaised { .. }
             | Self::RecordsRefused { .. }
+            | Self::ClockJumped
+            | Self::CloneMet { .. }
             | Self::Refused { .. }
             | Self::MacDamped { .. }
             | Self::SegmentJoined { .. }
@@ -337,9 +350,26 @@ impl fmt::Display for Event {
             Self::DirectDown { name, reason, .. } => {
                 write!(f, "no direct path to {name} was found: {reason}")
             }
+            Self::ClockJumped => f.write_str(
+                "the clock jumped by more than 2 s: it was set, or this machine was brought back from a snapshot; all keys \
+                 and links are made anew",
+            ),
+            Self::CloneMet { keeps } => f.write_str(clone_words(*keeps)),
             Self::RecordsRefused { sentence } => f.write_str(sentence),
             Self::ConnectedToSelf { remote } => write!(f, "{remote} is this router itself"),
         }
+    }
+}
+
+/// What happened, and what to do, where two routers have one identity.
+pub(super) fn clone_words(keeps: bool) -> &'static str {
+    if keeps {
+        "another router runs with the identity of this one: a state folder or a machine was copied; the other, which \
+         started later, takes a new identity, and this one keeps its own; delete the state folder in copies before they \
+         start"
+    } else {
+        "another router runs with the identity of this one: a state folder or a machine was copied; this one started \
+         later, and takes a new identity; delete the state folder in copies before they start"
     }
 }
 

@@ -122,7 +122,12 @@ impl Router {
                 self.flood_sequence = Arc::new(AtomicU64::new(first_flood_sequence(boot_id)));
                 self.fib_is_stale = true;
                 self.actions.push_back(Action::StoreBootId { boot_id });
-                self.push_event(Event::BootIdRaised { boot_id });
+                let event = if std::mem::take(&mut self.has_jumped) {
+                    Event::ClockJumped
+                } else {
+                    Event::BootIdRaised { boot_id }
+                };
+                self.push_event(event);
             }
             weave_mesh::Event::LinkMoved { peer } => {
                 self.routes_are_stale(now);
@@ -151,6 +156,11 @@ impl Router {
                     self.push_event(Event::ConnectFailed { to, reason });
                 }
             }
+            weave_mesh::Event::CloneMet { clone } => {
+                let keeps = clone.keeps;
+                self.push_event(Event::CloneMet { keeps });
+            }
+            weave_mesh::Event::IdentityLost => self.actions.push_back(Action::RenewIdentity),
             weave_mesh::Event::Refused {
                 remote,
                 peer,

@@ -468,6 +468,7 @@ impl Router {
             .chain(self.carrier_warnings())
             .chain(self.segment_warnings(now))
             .chain(self.damped_warning(now))
+            .chain(self.clone_warnings())
             .chain(self.suspect_warnings(now))
             .chain(port_warning(traffic))
             .chain(self.hidden_warning())
@@ -480,6 +481,20 @@ impl Router {
             .links()
             .filter(|link| link.carrier() == Some(Carrier::Tcp))
             .filter_map(|link| self.why_this_carrier(&Link::peer(link)))
+    }
+
+    /// Two routers had one identity: said at both.
+    fn clone_warnings(&self) -> impl Iterator<Item = String> {
+        let met = self.mesh.clone_met();
+        let met = met.map(|clone| super::command::clone_words(clone.keeps).to_owned());
+        let former = self.former_identity.map(|former| {
+            format!(
+                "this router has a new identity since it met another one with its former, {}: a state folder or a \
+                 machine was copied; delete the state folder in copies before they start",
+                former.default_name()
+            )
+        });
+        met.into_iter().chain(former)
     }
 
     /// Who sent records that were refused: an operator can shut a member out, a router can't.

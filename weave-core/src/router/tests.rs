@@ -564,7 +564,7 @@ impl Net {
                     self.streams.retain(|ends| !ends.contains(&(number, conn)));
                 }
                 Action::SendPacket { remote, bytes } => self.transmit(number, from, remote, bytes),
-                Action::StoreBootId { .. } | Action::StorePeers { .. } => {}
+                Action::StoreBootId { .. } | Action::RenewIdentity | Action::StorePeers { .. } => {}
                 Action::Pinged { id, result } => {
                     self.nodes[number].pinged.push((self.now, id, result))
                 }

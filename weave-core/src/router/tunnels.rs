@@ -120,6 +120,11 @@ impl Tunnels {
         self.indexes.clear();
     }
 
+    /// Random numbers of another generator from now on.
+    pub(crate) fn reseed(&mut self, rng: ChaCha20Rng) {
+        self.rng = rng;
+    }
+
     /// Begins a set-up unless one is under way, and says what to send.
     pub(crate) fn begin(&mut self, now: Instant, remote: Remote) -> Option<TunnelMessage> {
         self.forget_older_boot(&remote.peer, remote.boot_id);

@@ -140,6 +140,33 @@ fn a_run_is_taken_whole_or_not_at_all() {
 }
 
 #[test]
+fn counters_and_replays_are_told_apart_across_2_to_the_32() {
+    for suite in SUITES {
+        let (a, b) = pair(suite);
+        // Epochs end at 2^32 packets; what is sealed until the next one stands goes beyond.
+        let edge = 1_u64 << 32;
+        assert_eq!(a.reserve(edge - 3), Ok(1));
+        for counter in edge - 2..edge + 3 {
+            assert_eq!(a.reserve(1), Ok(counter));
+            let mut sealed = seal(&a, counter, b"header", b"body");
+            let wrapped = counter.wrapping_sub(edge) & TunnelKeys::COUNTER_MAX;
+            assert!(b.open(wrapped, b"header", &mut sealed.clone()).is_err());
+            assert_eq!(b.open(counter, b"header", &mut sealed).unwrap(), b"body");
+            assert_eq!(
+                verdicts(&b, &[counter, counter]),
+                [Ok(()), Err(OpenError::Replayed)]
+            );
+        }
+        assert_eq!(
+            verdicts(&b, &[1, 2]),
+            [Err(OpenError::TooOld); 2],
+            "the low halves"
+        );
+        assert_eq!(verdicts(&b, &[edge - 3]), [Ok(())], "late, but new");
+    }
+}
+
+#[test]
 fn threads_never_share_a_counter() {
     let (a, b) = pair(Suite::ChaCha20Poly1305);
     let (runs, run) = (500, 7);

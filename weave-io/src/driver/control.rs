@@ -76,6 +76,11 @@ pub enum Input {
     Port(Vec<PortChange>),
     /// The MTU of the device that leads to the peers, bytes of IP.
     UnderlayMtu(u16),
+    /// The wall clock jumped against the time since boot.
+    ClockJumped {
+        /// Fresh randomness.
+        seed: [u8; 32],
+    },
     /// The user wants something.
     Command(Command),
 }
@@ -194,6 +199,7 @@ impl<P: PacketIo> ControlLoop<P> {
             Input::OverlaySubnets(subnets) => self.router.handle_overlay_subnets(now, subnets),
             Input::Port(changes) => self.router.handle_port_changes(now, &changes),
             Input::UnderlayMtu(bytes) => self.router.handle_underlay_mtu(now, bytes),
+            Input::ClockJumped { seed } => self.router.handle_jump(now, seed),
             Input::Command(command) => self.router.handle_command(now, command),
         }
     }

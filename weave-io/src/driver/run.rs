@@ -5,6 +5,7 @@
 //! ever wakes up just to look.
 
 mod bridge;
+mod clocks;
 mod control;
 mod port;
 mod streams;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use weave_core::{
     Command, Config, Fib, FindError, MacTable, Ping, PingError, Router, Status, Trace,
 };
-use weave_crypto::{Identity, Passwords};
+use weave_crypto::{Identity, Passwords, PeerId};
 use weave_mesh::{Subnet, Target};
 
 use super::{
@@ -29,6 +30,7 @@ use super::{
 use crate::udp::canonical;
 use crate::{StateDir, StateError, UdpTransport, os_seed, tcp};
 
+use clocks::Clocks;
 use control::{Control, Request};
 pub use port::FramePort;
 use thread::WorkerThread;
@@ -135,6 +137,12 @@ pub enum RunError {
     /// A boot id could not be stored, and must not be used unstored.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The clock jumped, and the system had no randomness for new keys.
+    #[error("no random bytes for new keys")]
+    Random(#[source] io::Error),
+    /// Another router has this one's identity, and a new one could not be begun with.
+    #[error("cannot go on with a new identity")]
+    Identity(#[source] io::Error),
     /// A thread panicked: a fault of this program.
     #[error("the {0} thread panicked")]
     Panicked(&'static str),
@@ -155,11 +163,6 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         socket,
         address,
     } = config.sockets;
-    let now = Instant::now();
-    // A clock before 1970 is as good as one at 1970: the boot id grows all the same.
-    let unix_time = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
     let mut router_config = config.router;
     router_config.mesh.listen_port = address.port();
     if let Some(state) = &config.state {
@@ -167,43 +170,21 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         let rejoin = state.peers().inspect_err(|error| tracing::warn!("{error}"));
         router_config.mesh.rejoin.extend(rejoin.unwrap_or_default());
     }
-    let [s0, s1, s2, s3, s4, s5, s6, s7, ..] = os_seed()?;
-    let macs_seed = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-    let macs = Arc::new(MacTable::new(MACS_MAX, now, macs_seed));
-    let mut router = Router::new(
-        router_config,
-        Arc::clone(&config.identity),
-        os_seed()?,
-        now,
-        unix_time,
+    let life = Life::begin(
+        &router_config,
+        config.identity,
         config.boot_id,
-        Arc::clone(&macs),
-    );
-    let fib = router.poll_fib().unwrap_or_else(|| {
-        let local = config.identity.peer_id().short_id();
-        Arc::new(Fib::empty(now, local, config.boot_id << 16))
-    });
-    let shared = Shared {
-        published: Arc::new(Published::new(fib)),
-        notices: Arc::new(NoticeQueue::new()),
-        streams: Arc::new(StreamQueue::new()),
-        stats: Arc::new(SharedStats::new()),
-        inbox: Arc::new(Inbox::new()),
-        macs,
-    };
-
-    let (frames, wait_for) = config.port.map(FramePort::into_parts).unzip();
-    let worker = Worker::new(frames, socket.clone(), shared.clone(), now);
-    let control = ControlLoop::new(router, socket.clone(), &shared);
-    let (worker_ended, when_worker_ended) = oneshot::channel();
-    let worker = WorkerThread::spawn(worker, wait_for, &socket, &shared, worker_ended)?;
+        &socket,
+        config.port,
+        None,
+    )?;
 
     let (requests, from_handles) = mpsc::channel(REQUESTS_MAX);
     let (keep, dropped) = oneshot::channel();
     let (control_ended, ended) = oneshot::channel();
     let control = Control {
-        control,
-        shared,
+        router: router_config,
+        socket,
         requests: from_handles,
         dropped,
         state: config.state,
@@ -211,7 +192,7 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         local_addresses: config.local_addresses.into(),
         underlay_mtu: config.underlay_mtu.into(),
     };
-    let thread = control.spawn(listener, worker, when_worker_ended, control_ended)?;
+    let thread = control.spawn(listener, life, control_ended)?;
     Ok(Running {
         handle: Handle { requests },
         address,
@@ -219,6 +200,84 @@ pub fn start(config: RunConfig) -> Result<Running, StartError> {
         keep: Some(keep),
         ended,
     })
+}
+
+/// A router with one identity, from its start to its end: both halves, and what they share.
+struct Life {
+    control: ControlLoop<UdpTransport>,
+    shared: Shared,
+    worker: WorkerThread,
+    worker_ended: oneshot::Receiver<()>,
+    clocks: Arc<Clocks>,
+}
+
+impl Life {
+    /// Makes a router and starts its worker. `former` is whose place it takes, where it met another of that identity.
+    fn begin(
+        config: &Config,
+        identity: Arc<Identity>,
+        boot_id: u64,
+        socket: &UdpTransport,
+        port: Option<FramePort>,
+        former: Option<PeerId>,
+    ) -> io::Result<Self> {
+        let now = Instant::now();
+        let [s0, s1, s2, s3, s4, s5, s6, s7, ..] = os_seed()?;
+        let macs_seed = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+        let macs = Arc::new(MacTable::new(MACS_MAX, now, macs_seed));
+        let peer = identity.peer_id();
+        let mut router = Router::new(
+            config.clone(),
+            identity,
+            os_seed()?,
+            now,
+            unix_time(),
+            boot_id,
+            Arc::clone(&macs),
+        );
+        if let Some(former) = former {
+            router.took_new_identity(former);
+        }
+        let fib = router
+            .poll_fib()
+            .unwrap_or_else(|| Arc::new(Fib::empty(now, peer.short_id(), boot_id << 16)));
+        let shared = Shared {
+            published: Arc::new(Published::new(fib)),
+            notices: Arc::new(NoticeQueue::new()),
+            streams: Arc::new(StreamQueue::new()),
+            stats: Arc::new(SharedStats::new()),
+            inbox: Arc::new(Inbox::new()),
+            macs,
+        };
+        let port = port.map(|port| port.with_peer(peer).into_parts());
+        let (frames, wait_for) = port.unzip();
+        let worker = Worker::new(frames, socket.clone(), shared.clone(), now);
+        let control = ControlLoop::new(router, socket.clone(), &shared);
+        let (ended, worker_ended) = oneshot::channel();
+        let clocks = Arc::new(Clocks::new());
+        let worker = WorkerThread::spawn(
+            worker,
+            wait_for,
+            socket,
+            &shared,
+            Arc::clone(&clocks),
+            ended,
+        )?;
+        Ok(Self {
+            control,
+            shared,
+            worker,
+            worker_ended,
+            clocks,
+        })
+    }
+}
+
+/// The wall clock. One before 1970 is as good as one at 1970: the boot id grows all the same.
+fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// A router that runs. Dropping it stops the router at once, without goodbyes.

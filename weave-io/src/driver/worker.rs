@@ -98,6 +98,11 @@ impl<F: FrameIo, P: PacketIo> Worker<F, P> {
         }
     }
 
+    /// The port, for another worker: of another identity of the same router.
+    pub fn into_port(self) -> Option<F> {
+        self.outlet.frames
+    }
+
     /// One turn: up to eight frames in and out again as packets, up to eight runs of packets in and out again as
     /// frames, relayed packets and answers. Never blocks; what port or socket does not take is dropped and
     /// counted, since the ends of a TCP stream cope with loss but not with a stuck worker.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use weave_core::{Config, Fib, MacTable, PacketCaps, Router};
-use weave_crypto::{Identity, NetworkId, Passwords};
+use weave_crypto::{Identity, NetworkId, Passwords, PeerId};
 use weave_mesh::{MeshConfig, Target, Verifier};
 
 use super::dice::Dice;
@@ -48,6 +48,8 @@ pub(super) struct Machine {
     pub(super) passwords: Passwords,
     pub(super) process: Option<Process>,
     pub(super) is_powered: bool,
+    /// Whose it was before it met another router with that identity.
+    pub(super) former: Option<PeerId>,
     /// Counts starts: what was meant for an earlier process is dropped.
     pub(super) starts: u64,
 }
@@ -66,6 +68,7 @@ impl Machine {
             passwords: Passwords::none(),
             process: None,
             is_powered: true,
+            former: None,
             starts: 0,
         }
     }
@@ -119,7 +122,7 @@ impl Machine {
             now,
             u64::from_le_bytes([seed[0]; 8]),
         ));
-        let router = Router::with_verifier(
+        let mut router = Router::with_verifier(
             config,
             Arc::clone(&self.identity),
             seed,
@@ -129,6 +132,9 @@ impl Machine {
             Arc::clone(&macs),
             verifier,
         );
+        if let Some(former) = self.former {
+            router.took_new_identity(former);
+        }
         let address = SocketAddr::new(
             self.addresses
                 .first()

@@ -1,5 +1,6 @@
 //! The world: routers, network and containers, and the loop that moves time from event to event.
 
+mod clones;
 mod disturbed;
 mod events;
 mod members;
@@ -79,6 +80,8 @@ pub struct World {
     detours_until: Option<Duration>,
     /// Every way was equally long when that was last looked at.
     was_uniform: bool,
+    /// Identities that were given up: their records stay for ten minutes.
+    identities_gone: usize,
     disturbed: Disturbed,
     /// Some way lost datagrams by chance at some time.
     was_lossy: bool,
@@ -200,6 +203,7 @@ impl World {
             rekey_after: Config::REKEY_AFTER,
             detours_until: None,
             was_uniform: true,
+            identities_gone: 0,
             disturbed: Disturbed::default(),
             was_lossy: false,
         }

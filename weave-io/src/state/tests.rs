@@ -4,6 +4,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 
 #[test]
+fn an_identity_that_is_renewed_is_kept_aside_for_its_owner_alone() {
+    let folder = Folder::new();
+    let state = StateDir::open(&folder.0).unwrap();
+    let former = state.identity().unwrap().peer_id();
+    let renewed = state.renew_identity().unwrap().peer_id();
+    assert_ne!(renewed, former);
+    assert_eq!(state.identity().unwrap().peer_id(), renewed);
+    let aside = fs::read_to_string(folder.0.join("identity.bak")).unwrap();
+    assert_eq!(Identity::parse(&aside).unwrap().peer_id(), former);
+    for name in ["identity", "identity.bak"] {
+        assert_eq!(mode(&folder.0.join(name)).unwrap(), 0o600);
+    }
+}
+
+#[test]
 fn the_first_start_makes_an_identity_that_later_starts_keep() {
     let folder = Folder::new();
     let first = folder.open().identity().unwrap().peer_id();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weave_crypto::PeerId;
 
-use super::DirectEnd;
+use super::{CloneMet, DirectEnd};
 use crate::conn::ConnId;
 use crate::error::{Admission, DownReason, FailReason};
 use crate::suspect::Suspect;
@@ -135,6 +135,14 @@ pub enum Event {
         /// The new one.
         boot_id: u64,
     },
+    /// Another router with this one's identity lives: a copied state folder, most likely.
+    CloneMet {
+        /// Which, and which of the two keeps the identity.
+        clone: CloneMet,
+    },
+    /// The identity is the other's from now on. All links went down, and this mesh does nothing more: go on with a
+    /// new one, made with another identity.
+    IdentityLost,
     /// An attempt to reach a target, or a router met in records (then without target), failed.
     ConnectFailed {
         /// What the user gave.

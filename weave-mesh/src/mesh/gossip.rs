@@ -196,6 +196,7 @@ impl Mesh {
             } else {
                 0
             },
+            other_random: self.clones.other_random,
         }
     }
 

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use weave_crypto::PeerId;
 
-use super::gossip::{DIGEST_AFTER_LEFT, Publisher};
-use super::{DirectEnd, Event, Mesh};
-use crate::conn::ConnId;
+use super::gossip::DIGEST_AFTER_LEFT;
+use super::{Event, Mesh};
 use crate::error::DownReason;
-use crate::record::{BOOT_ID_MAX, Key, Record, RecordError, RecordKind};
+use crate::record::{Key, Record, RecordError, RecordKind};
 use crate::store::Inserted;
 use crate::suspect::{RecordFault, Suspect};
-use crate::wire::{Control, Goodbye, RecordBytes};
+use crate::wire::{Control, RecordBytes};
 
 /// A neighbour whose link stands for so long has what this router has had for so long: stores are compared each 30 s.
 const REPLAYED_AFTER: Duration = Duration::from_secs(60);
@@ -65,22 +64,14 @@ impl Mesh {
             Ok(key) => key,
             Err(error) => return self.refuse_record(now, None, via, error),
         };
+        if key.origin == self.own {
+            return self.take_own(now, via, key, bytes);
+        }
         let held = self.store.record(&key.origin, key.kind);
         let held_seq = held.map(Record::seq);
         let is_equal = held_seq == Some(key.seq);
         if held_seq > Some(key.seq) || held.is_some_and(|held| *held.bytes() == bytes.0) {
-            self.stats.records_known += 1;
-            if self.is_replay(now, &via, &key) {
-                self.stats.records_replayed += 1;
-                self.suspect(now, Some(key.origin), via, RecordFault::Replayed);
-            }
-            if let Some(link) = self.links.get_mut(&via) {
-                if is_equal {
-                    link.flooding.has(key, &self.store);
-                } else {
-                    link.flooding.offer(key.origin, key.kind);
-                }
-            }
+            self.take_known(now, via, key);
             return true;
         }
         if !self.store.has_budget(now, &key.origin) {
@@ -95,18 +86,12 @@ impl Mesh {
             Err(error) => return self.refuse_record(now, Some(key.origin), via, error),
         };
         if !record.verify(&self.config.network, &*self.verifier) {
-            self.stats.records_bad_signature += 1;
-            return self.refuse(now, Some(key.origin), via, RecordFault::Forged);
+            return self.refuse_forged(now, via, key);
         }
         let held = self.store.record(&key.origin, key.kind);
         if !record.verify_binding(held, &*self.verifier) {
             self.stats.records_contradictory += 1;
             return self.refuse(now, Some(key.origin), via, RecordFault::Contradictory);
-        }
-        if key.origin == self.own {
-            // Ahead of everything this process said, and signed by our key: another start of ours.
-            self.raise_boot_id(now, record.boot_id());
-            return true;
         }
         if is_equal {
             self.take_equivocation(now, via, record);
@@ -114,6 +99,24 @@ impl Mesh {
             self.take_new(now, via, record);
         }
         true
+    }
+
+    /// Nothing new: the sender has it, or is told of what is newer.
+    pub(super) fn take_known(&mut self, now: Instant, via: PeerId, key: Key) {
+        self.stats.records_known += 1;
+        if self.is_replay(now, &via, &key) {
+            self.stats.records_replayed += 1;
+            self.suspect(now, Some(key.origin), via, RecordFault::Replayed);
+        }
+        let held = self.store.record(&key.origin, key.kind);
+        let is_equal = held.is_some_and(|held| held.seq() == key.seq);
+        if let Some(link) = self.links.get_mut(&via) {
+            if is_equal {
+                link.flooding.has(key, &self.store);
+            } else {
+                link.flooding.offer(key.origin, key.kind);
+            }
+        }
     }
 
     fn take_new(&mut self, now: Instant, via: PeerId, record: Record) {
@@ -174,7 +177,12 @@ impl Mesh {
                 .is_some_and(|link| is_long_ago(link.since()))
     }
 
-    fn refuse_record(
+    pub(super) fn refuse_forged(&mut self, now: Instant, via: PeerId, key: Key) -> bool {
+        self.stats.records_bad_signature += 1;
+        self.refuse(now, Some(key.origin), via, RecordFault::Forged)
+    }
+
+    pub(super) fn refuse_record(
         &mut self,
         now: Instant,
         origin: Option<PeerId>,
@@ -217,29 +225,5 @@ impl Mesh {
         if let Some(suspect) = self.suspects.note(now, origin, via, fault) {
             self.events.push_back(Event::RecordsRefused { suspect });
         }
-    }
-
-    /// Takes a boot id above `met`, and sets every link up anew.
-    pub(super) fn raise_boot_id(&mut self, now: Instant, met: u64) {
-        if met >= BOOT_ID_MAX {
-            // Nothing is above it. Only our own key can have signed that.
-            return;
-        }
-        self.boot_id = met + 1;
-        self.store.remove(&self.own);
-        self.router_publisher = Publisher::new();
-        self.links_publisher = Publisher::new();
-        self.end_directs(DirectEnd::NoTunnel);
-        let peers: Vec<PeerId> = self.links.keys().copied().collect();
-        for peer in peers {
-            self.take_down(now, peer, DownReason::Renewed, Some(Goodbye::Renewed));
-        }
-        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
-        for conn in conns {
-            self.close(conn, Some(Goodbye::Renewed));
-        }
-        self.events.push_back(Event::BootIdRaised {
-            boot_id: self.boot_id,
-        });
     }
 }

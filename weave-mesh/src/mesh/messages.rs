@@ -101,13 +101,25 @@ impl Mesh {
         }
         if !session.is_adopted {
             match message {
-                Control::Welcome { tag, .. } => {
+                Control::Welcome {
+                    tag, start_random, ..
+                } => {
                     session.tag_out = Some(tag);
-                    self.decide(now, id);
+                    session.start_random = Some(start_random);
+                    if !self.meets_clone(now, id, peer, start_random) {
+                        self.decide(now, id);
+                    }
                 }
                 Control::Adopt if peer < self.own => self.adopt(now, id),
                 // The neighbour knows a later boot id of ours than the one we came with.
-                Control::Records(records) => return self.take_records(now, peer, &records),
+                Control::Records(records) => {
+                    let has_patience = self.take_records(now, peer, &records);
+                    if peer == self.own && has_patience {
+                        self.dial_failed(now, id, FailReason::Clone);
+                        self.close(id, Some(Goodbye::Renewed));
+                    }
+                    return has_patience;
+                }
                 Control::Goodbye(reason) => self.take_goodbye(now, id, peer, reason),
                 Control::Adopt
                 | Control::Acknowledge(_)

@@ -166,15 +166,6 @@ impl Mesh {
             self.budget
                 .handle_peer(now, Source::from(remote.ip()), class);
         }
-        if peer == self.own {
-            self.stats.connected_to_self += 1;
-            if is_dialled {
-                self.dialler.led_to_self(now, id, remote);
-                self.events.push_back(Event::ConnectedToSelf { remote });
-            }
-            self.close(id, None);
-            return;
-        }
         let held = self.links.get(&peer);
         let tag_in = match held {
             // A stream that moves leaves the tag as it is: packets under way stay good.
@@ -192,6 +183,7 @@ impl Mesh {
             peer,
             boot_id: established.peer_boot_id,
             noise_public: established.peer_noise_public,
+            start_random: None,
             stream,
             tag_in,
             tag_out: None,
@@ -203,8 +195,14 @@ impl Mesh {
         let welcome = Control::Welcome {
             tag: tag_in,
             seen: remote,
+            start_random: self.start_random,
         };
         self.say(id, &welcome);
+        if peer == self.own {
+            // This process itself, or another with the same identity: its welcome says which.
+            self.take_messages(now, id);
+            return;
+        }
         if is_denied {
             self.send_away(now, id, peer, remote);
             return;
@@ -212,13 +210,7 @@ impl Mesh {
 
         let known_boot_id = self.store.boot_id(&peer).max(held_boot_id);
         if known_boot_id > Some(established.peer_boot_id) {
-            self.stats.stale_boot_ids += 1;
-            if let Some(record) = self.store.record(&peer, RecordKind::Router) {
-                let bytes = RecordBytes(record.bytes().clone());
-                self.say(id, &Control::Records(vec![bytes]));
-            }
-            self.dial_failed(now, id, FailReason::StaleBoot);
-            self.close(id, Some(Goodbye::StaleBoot));
+            self.tell_stale(now, id, &peer);
             return;
         }
         let limit = self.config.conn_limit;
@@ -233,6 +225,17 @@ impl Mesh {
         }
         self.decide(now, id);
         self.take_messages(now, id);
+    }
+
+    /// The peer is not the newest of its identity that is known: it is told of that one, and may come again as newer.
+    pub(super) fn tell_stale(&mut self, now: Instant, id: ConnId, peer: &PeerId) {
+        self.stats.stale_boot_ids += 1;
+        if let Some(record) = self.store.record(peer, RecordKind::Router) {
+            let bytes = RecordBytes(record.bytes().clone());
+            self.say(id, &Control::Records(vec![bytes]));
+        }
+        self.dial_failed(now, id, FailReason::StaleBoot);
+        self.close(id, Some(Goodbye::StaleBoot));
     }
 
     /// Whether this candidate becomes the link's stream. Called when it stands, when its welcome

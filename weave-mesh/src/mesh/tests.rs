@@ -4,6 +4,7 @@ mod addresses;
 mod admission;
 mod carriers;
 mod chaos;
+mod clones;
 mod direct;
 mod duplicates;
 mod gossip;

@@ -32,6 +32,7 @@ fn router() -> RouterBody {
             },
         ],
         capabilities: RouterBody::CAPABILITY_AES,
+        other_random: None,
     }
 }
 

@@ -73,6 +73,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "connections of a router that has started anew since",
     ),
     (
+        "clones_met",
+        "other routers with this one's identity: copies of its state folder",
+    ),
+    (
         "protocol_errors",
         "connections closed: something did not open, or came out of turn",
     ),

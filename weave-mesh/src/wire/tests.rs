@@ -26,6 +26,7 @@ fn messages() -> Vec<Control> {
         Control::Welcome {
             tag: [1, 2, 3, 4, 5, 6],
             seen: "192.0.2.1:6783".parse().unwrap(),
+            start_random: u64::MAX,
         },
         Control::Adopt,
         Control::Records(vec![bytes(3), bytes(0), bytes(200)]),
@@ -144,7 +145,8 @@ fn goodbyes_for_reasons_that_a_later_release_adds_decode_whatever_they_say() {
         assert_eq!(reason as u32, number);
         assert_eq!(Goodbye::from_number(number), Some(reason));
     }
-    for number in [7, 127, 128, u32::MAX] {
+    let first = Goodbye::ALL.len() as u32;
+    for number in [first, 127, 128, u32::MAX] {
         let mut encoded = Control::Goodbye(number).encode();
         assert_eq!(parse(&encoded), Ok(Control::Goodbye(number)));
         encoded.extend([1, 2, 3]);

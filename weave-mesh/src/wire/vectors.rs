@@ -150,6 +150,7 @@ fn records() -> Vec<(&'static str, Record)> {
             },
         ],
         capabilities: RouterBody::CAPABILITY_AES,
+        other_random: Some(0x0102_0304_0506_0708),
     };
     let router_b = RouterBody {
         boot_id: BOOT_B,
@@ -163,6 +164,7 @@ fn records() -> Vec<(&'static str, Record)> {
         listen_port: 7000,
         addresses: Vec::new(),
         capabilities: 0,
+        other_random: None,
     };
     let links_a = LinksBody {
         boot_id: BOOT_A,
@@ -211,6 +213,7 @@ fn messages() -> Vec<(&'static str, Control)> {
     let welcome = |seen: &str| Control::Welcome {
         tag: *b"linktg",
         seen: seen.parse().unwrap(),
+        start_random: 0x1122_3344_5566_7788,
     };
     vec![
         ("welcome_v4", welcome("192.0.2.7:49152")),

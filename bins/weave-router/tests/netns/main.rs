@@ -8,6 +8,7 @@
 mod address;
 mod basics;
 mod carriers;
+mod clones;
 #[path = "../support/exposition.rs"]
 mod exposition;
 mod failover;
@@ -45,6 +46,8 @@ pub(crate) fn main() -> ExitCode {
         basics::applications_are_kept_apart_by_subnet,
         carriers::blocked_udp_costs_less_than_a_second_and_tcp_is_left_within_ten,
         carriers::udp_that_never_passes_leaves_all_to_tcp,
+        clones::a_copied_state_folder_is_noticed_and_the_copy_takes_a_new_identity,
+        clones::of_two_copies_of_a_machine_that_start_at_once_one_takes_a_new_identity,
         frames::tcp_and_udp_cross_whole_and_unchanged,
         frames::ipv6_and_its_neighbour_discovery_cross,
         frames::multicast_reaches_its_group,

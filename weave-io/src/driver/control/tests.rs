@@ -174,7 +174,10 @@ impl World {
             | Action::TakePacket { .. } => {
                 panic!("the control loop hands them on itself")
             }
-            Action::StoreBootId { .. } | Action::StorePeers { .. } | Action::Pinged { .. } => {}
+            Action::RenewIdentity
+            | Action::StoreBootId { .. }
+            | Action::StorePeers { .. }
+            | Action::Pinged { .. } => {}
         }
     }
 }

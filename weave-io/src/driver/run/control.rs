@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use weave_core::{Action, Command, FindError, Level, Ping, PingError, Status, Trace};
-use weave_mesh::Target;
+use weave_core::{
+    Action, Command, Config, FindError, Identity, Level, PeerId, Ping, PingError, Status, Trace,
+};
+use weave_mesh::{MeshConfig, Target};
+use zeroize::Zeroizing;
 
+use super::clocks::Clocks;
 use super::streams::Streams;
-use super::thread::WorkerThread;
-use super::{BridgePort, HostAddresses, RunError, Shared};
+use super::{BridgePort, HostAddresses, Life, RunError, Shared};
 use crate::driver::{ControlLoop, Input, Turn};
 use crate::udp::canonical;
-use crate::{StateDir, UdpTransport};
+use crate::{StateDir, UdpTransport, os_seed};
 
 /// What a handle wants.
 #[derive(Debug)]
@@ -33,10 +36,11 @@ pub(super) enum Request {
     Shutdown(oneshot::Sender<()>),
 }
 
-/// What the control thread needs.
+/// What the control thread needs, whoever its router is.
 pub(super) struct Control {
-    pub(super) control: ControlLoop<UdpTransport>,
-    pub(super) shared: Shared,
+    /// What the router was told.
+    pub(super) router: Config,
+    pub(super) socket: UdpTransport,
     pub(super) requests: mpsc::Receiver<Request>,
     /// Resolves when nobody wants the router any more.
     pub(super) dropped: oneshot::Receiver<()>,
@@ -46,13 +50,20 @@ pub(super) struct Control {
     pub(super) underlay_mtu: Arc<dyn Fn() -> Option<u16> + Send + Sync>,
 }
 
+/// How a router's life ended that was no fault.
+enum End {
+    /// Nobody wants it any more.
+    Done,
+    /// Another has its identity: whose it was, and what it had been told by then.
+    NewIdentity(PeerId, Box<MeshConfig>),
+}
+
 impl Control {
     /// Starts the thread, which stops the worker when it ends. `ended` is dropped when both are through.
     pub(super) fn spawn(
-        self,
+        mut self,
         listener: std::net::TcpListener,
-        worker: WorkerThread,
-        worker_ended: oneshot::Receiver<()>,
+        life: Life,
         ended: oneshot::Sender<()>,
     ) -> std::io::Result<JoinHandle<Result<(), RunError>>> {
         let started = runtime().and_then(|runtime| {
@@ -65,7 +76,7 @@ impl Control {
             Ok(started) => started,
             Err(error) => {
                 // It has done nothing yet, so there is nothing to tell but the first fault.
-                let _ = worker.stop();
+                let _ = life.worker.stop();
                 return Err(error);
             }
         };
@@ -73,42 +84,98 @@ impl Control {
             .name("weave-control".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let result = runtime.block_on(self.run(listener, worker_ended));
+                let result = self.live(&runtime, &listener, life);
                 // A resolver that hangs must not hold up the end.
                 runtime.shutdown_background();
-                let stopped = worker.stop();
                 drop(ended);
-                result.and(stopped)
+                result
             })
     }
 
-    async fn run(
-        self,
-        listener: TcpListener,
-        mut worker_ended: oneshot::Receiver<()>,
+    /// One life after the other, on the same sockets and port.
+    fn live(
+        &mut self,
+        runtime: &Runtime,
+        listener: &TcpListener,
+        mut life: Life,
     ) -> Result<(), RunError> {
-        let Self {
-            control,
-            shared,
-            mut requests,
-            mut dropped,
-            state,
-            bridge,
-            local_addresses,
-            underlay_mtu,
-        } = self;
+        loop {
+            let Life {
+                control,
+                shared,
+                worker,
+                worker_ended,
+                clocks,
+            } = life;
+            let end = runtime.block_on(self.run(listener, control, shared, worker_ended, clocks));
+            let stopped = worker.stop();
+            let (former, mesh) = match end? {
+                End::Done => return stopped.map(|_| ()),
+                End::NewIdentity(former, mesh) => (former, mesh),
+            };
+            let port = stopped?;
+            self.router.mesh = *mesh;
+            if let Some(state) = &self.state {
+                // Without, the targets will do.
+                self.router.mesh.rejoin = state.peers().unwrap_or_default();
+            }
+            let (identity, boot_id) = self.next_identity()?;
+            tracing::warn!(
+                "goes on as {}, with a new identity",
+                identity.peer_id().default_name()
+            );
+            life = Life::begin(
+                &self.router,
+                Arc::new(identity),
+                boot_id,
+                &self.socket,
+                port,
+                Some(former),
+            )
+            .map_err(RunError::Identity)?;
+        }
+    }
+
+    /// A new identity, stored before it is used.
+    fn next_identity(&self) -> Result<(Identity, u64), RunError> {
+        let unix_time = super::unix_time();
+        match &self.state {
+            Some(state) => {
+                let identity = state.renew_identity()?;
+                Ok((identity, state.next_boot_id(unix_time)?))
+            }
+            None => {
+                let seed = Zeroizing::new(os_seed().map_err(RunError::Identity)?);
+                Ok((Identity::from_seed(*seed), unix_time.as_secs()))
+            }
+        }
+    }
+
+    async fn run(
+        &mut self,
+        listener: &TcpListener,
+        control: ControlLoop<UdpTransport>,
+        shared: Shared,
+        mut worker_ended: oneshot::Receiver<()>,
+        clocks: Arc<Clocks>,
+    ) -> Result<End, RunError> {
+        let local_addresses = Arc::clone(&self.local_addresses);
+        let underlay_mtu = Arc::clone(&self.underlay_mtu);
+        let (requests, dropped) = (&mut self.requests, &mut self.dropped);
         let noticed = Arc::new(Notify::new());
         let notify = Arc::clone(&noticed);
         shared.notices.on_notices(move || notify.notify_one());
         let notify = Arc::clone(&noticed);
         shared.streams.on_packets(move || notify.notify_one());
+        let notify = Arc::clone(&noticed);
+        clocks.on_jump(move || notify.notify_one());
         let (inputs, mut from_tasks) = mpsc::channel(INPUTS_MAX);
         tokio::spawn(watch_addresses(local_addresses, inputs.clone()));
-        if let Some(bridge) = bridge {
-            super::bridge::watch(bridge, &inputs);
+        if let Some(bridge) = &self.bridge {
+            super::bridge::watch(bridge.clone(), &inputs);
         }
         tokio::spawn(watch_underlay_mtu(underlay_mtu, inputs.clone()));
-        let mut outside = Outside::new(inputs, state);
+        let mut outside = Outside::new(inputs, self.state.clone(), clocks);
         let mut control = control;
         let mut accept_at = Instant::now();
 
@@ -125,7 +192,7 @@ impl Control {
                     }
                     Some(input)
                 }
-                accepted = accept(&listener, accept_at) => match accepted {
+                accepted = accept(listener, accept_at) => match accepted {
                     Ok((stream, remote)) => match outside.streams.accept(stream, remote) {
                         Some(input) => Some(input),
                         None => continue,
@@ -162,14 +229,21 @@ impl Control {
                         outside.turn(&mut control, Some(Input::Command(Command::Shutdown)))?;
                         let _ = tokio::time::timeout(GOODBYES, outside.streams.finish()).await;
                         let _ = done.send(());
-                        return Ok(());
+                        return Ok(End::Done);
                     }
                 },
                 () = outside.streams.reap() => continue,
-                _ = &mut worker_ended => return Ok(()),
-                _ = &mut dropped => return Ok(()),
+                _ = &mut worker_ended => return Ok(End::Done),
+                _ = &mut *dropped => return Ok(End::Done),
             };
             outside.turn(&mut control, input)?;
+            if outside.is_identity_lost {
+                // The goodbyes of the former identity need not be waited for to the last.
+                let _ = tokio::time::timeout(RENEWAL, outside.streams.finish()).await;
+                let router = control.router();
+                let mesh = Box::new(router.mesh().config());
+                return Ok(End::NewIdentity(router.peer_id(), mesh));
+            }
         }
     }
 }
@@ -187,10 +261,13 @@ struct Outside {
     pinged: u64,
     /// When the router wants to be called.
     deadline: Option<Instant>,
+    /// Another router keeps the identity of this one.
+    is_identity_lost: bool,
+    clocks: Arc<Clocks>,
 }
 
 impl Outside {
-    fn new(inputs: mpsc::Sender<Input>, state: Option<Arc<StateDir>>) -> Self {
+    fn new(inputs: mpsc::Sender<Input>, state: Option<Arc<StateDir>>, clocks: Arc<Clocks>) -> Self {
         let (peers, newest) = watch::channel(Vec::new());
         if let Some(state) = &state {
             tokio::spawn(store_peers(Arc::clone(state), newest));
@@ -203,6 +280,8 @@ impl Outside {
             pings: BTreeMap::new(),
             pinged: 0,
             deadline: None,
+            is_identity_lost: false,
+            clocks,
         }
     }
 
@@ -221,26 +300,43 @@ impl Outside {
     ) -> Result<(), RunError> {
         let mut next = Some(input);
         let mut caused = Vec::new();
+        if self.clocks.have_jumped() {
+            let jumps = self.clocks.jumps();
+            let seed = os_seed().map_err(RunError::Random)?;
+            caused.extend(self.take_turn(control, Some(Input::ClockJumped { seed }))?);
+            self.clocks.settle(jumps);
+        }
         while let Some(input) = next.take() {
-            let Turn {
-                actions,
-                events,
-                deadline,
-            } = control.turn(Instant::now(), input);
-            for action in actions {
-                caused.extend(self.perform(action)?);
-            }
-            for event in events {
-                match event.level() {
-                    Level::Debug => tracing::debug!("{event}"),
-                    Level::Info => tracing::info!("{event}"),
-                    Level::Warn => tracing::warn!("{event}"),
-                }
-            }
-            self.deadline = deadline.map(|(at, _)| at);
+            caused.extend(self.take_turn(control, input)?);
             next = caused.pop().map(Some);
         }
         Ok(())
+    }
+
+    /// One turn, and what it causes at once.
+    fn take_turn(
+        &mut self,
+        control: &mut ControlLoop<UdpTransport>,
+        input: Option<Input>,
+    ) -> Result<Vec<Input>, RunError> {
+        let Turn {
+            actions,
+            events,
+            deadline,
+        } = control.turn(Instant::now(), input);
+        let mut caused = Vec::new();
+        for action in actions {
+            caused.extend(self.perform(action)?);
+        }
+        for event in events {
+            match event.level() {
+                Level::Debug => tracing::debug!("{event}"),
+                Level::Info => tracing::info!("{event}"),
+                Level::Warn => tracing::warn!("{event}"),
+            }
+        }
+        self.deadline = deadline.map(|(at, _)| at);
+        Ok(caused)
     }
 
     fn perform(&mut self, action: Action) -> Result<Option<Input>, RunError> {
@@ -259,6 +355,7 @@ impl Outside {
                     state.store_boot_id(boot_id)?;
                 }
             }
+            Action::RenewIdentity => self.is_identity_lost = true,
             Action::StorePeers { peers } => {
                 self.peers.send_replace(peers);
             }
@@ -394,6 +491,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Goodbyes have this long to go out: a stream's own time to linger, and a little.
 const GOODBYES: Duration = Duration::from_millis(1_200);
+
+/// The same, of an identity that is given up: its neighbours notice soon enough by themselves.
+const RENEWAL: Duration = Duration::from_millis(300);
 
 /// A name not found after this long is not found.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

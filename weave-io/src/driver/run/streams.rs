@@ -146,6 +146,7 @@ impl Streams {
             | Input::OverlaySubnets(_)
             | Input::Port(_)
             | Input::UnderlayMtu(_)
+            | Input::ClockJumped { .. }
             | Input::Command(_) => true,
         }
     }

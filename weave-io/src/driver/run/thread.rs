@@ -7,26 +7,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::clocks::Clocks;
+use super::port::{FramePort, PortIo, WaitFor};
+use super::{RunError, Shared};
+use crate::UdpTransport;
+use crate::driver::{Progress, Worker};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::oneshot;
-use weave_core::FrameIo;
-
-use super::port::WaitFor;
-use super::{RunError, Shared};
-use crate::UdpTransport;
-use crate::driver::{Progress, Worker};
 
 /// A running worker. Stop it by [`WorkerThread::stop`].
 #[derive(Debug)]
 pub(super) struct WorkerThread {
-    thread: JoinHandle<Result<(), RunError>>,
+    thread: JoinHandle<Result<Option<FramePort>, RunError>>,
     stop: Arc<AtomicBool>,
     wake: Arc<EventFd>,
 }
 
-type PortWorker = Worker<Box<dyn FrameIo + Send>, UdpTransport>;
+type PortWorker = Worker<PortIo, UdpTransport>;
 
 impl WorkerThread {
     /// Starts the thread. `ended` is dropped when it ends, however that comes.
@@ -35,6 +34,7 @@ impl WorkerThread {
         wait_for: Option<WaitFor>,
         socket: &UdpTransport,
         shared: &Shared,
+        clocks: Arc<Clocks>,
         ended: oneshot::Sender<()>,
     ) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -44,19 +44,14 @@ impl WorkerThread {
         let on = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(wake.as_fd(), on(WAKE))?;
         epoll.add(socket.as_fd(), on(OTHER))?;
-        let port = match wait_for {
-            Some(WaitFor::Descriptor(descriptor)) => {
-                epoll.add(descriptor.as_fd(), on(OTHER))?;
-                Some(descriptor)
-            }
-            Some(WaitFor::Memory(host)) => {
-                host.on_frames(waker(&wake));
-                None
-            }
-            Some(WaitFor::Nothing) | None => None,
-        };
+        match &wait_for {
+            Some(WaitFor::Descriptor(descriptor)) => epoll.add(descriptor.as_fd(), on(OTHER))?,
+            Some(WaitFor::Memory(host)) => host.on_frames(waker(&wake)),
+            Some(WaitFor::Nothing) | None => {}
+        }
         shared.published.on_store(waker(&wake));
         shared.inbox.on_filled(waker(&wake));
+        clocks.on_settled(waker(&wake));
 
         let stop = Arc::new(AtomicBool::new(false));
         let loop_ = WorkerLoop {
@@ -64,21 +59,23 @@ impl WorkerThread {
             epoll,
             stop: Arc::clone(&stop),
             wake: Arc::clone(&wake),
+            clocks,
         };
         let thread = std::thread::Builder::new()
             .name("weave-worker".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let result = loop_.run();
-                // Both as late as this: the port's other descriptor, and the news of the end.
-                drop((port, ended));
-                result
+                // As late as this: the news of the end.
+                drop(ended);
+                let port = result?.into_port().zip(wait_for);
+                Ok(port.map(|(io, wait_for)| FramePort::from_parts(io, wait_for)))
             })?;
         Ok(Self { thread, stop, wake })
     }
 
-    /// Stops the thread and waits until port and socket are free.
-    pub(super) fn stop(self) -> Result<(), RunError> {
+    /// Stops the thread, waits until port and socket are free, and gives the port back.
+    pub(super) fn stop(self) -> Result<Option<FramePort>, RunError> {
         self.stop.store(true, Ordering::Release);
         waker(&self.wake)();
         match self.thread.join() {
@@ -93,15 +90,19 @@ struct WorkerLoop {
     epoll: Epoll,
     stop: Arc<AtomicBool>,
     wake: Arc<EventFd>,
+    clocks: Arc<Clocks>,
 }
 
 impl WorkerLoop {
-    fn run(mut self) -> Result<(), RunError> {
+    fn run(mut self) -> Result<PortWorker, RunError> {
         let mut events = [EpollEvent::empty(); 3];
         while !self.stop.load(Ordering::Acquire) {
-            match self.worker.turn(Instant::now())? {
-                Progress::Busy => continue,
-                Progress::Idle => {}
+            // After a jump nothing is sealed until the control thread has new keys, which ends the sleep.
+            if !self.clocks.have_jumped() {
+                match self.worker.turn(Instant::now())? {
+                    Progress::Busy => continue,
+                    Progress::Idle => {}
+                }
             }
             let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
                 Ok(count) => count,
@@ -114,7 +115,7 @@ impl WorkerLoop {
                 let _ = self.wake.read();
             }
         }
-        Ok(())
+        Ok(self.worker)
     }
 }
 

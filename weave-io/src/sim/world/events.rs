@@ -458,6 +458,7 @@ impl World {
     pub(super) fn act(&mut self, router: RouterId, actions: Vec<Action>) {
         // Answered behind all actions: what is written then is sealed behind what these write.
         let mut awaiting = Vec::new();
+        let mut is_identity_lost = false;
         let mut actions = actions.into_iter().peekable();
         while let Some(action) = actions.next() {
             match action {
@@ -516,6 +517,7 @@ impl World {
                 | Action::Announce { .. }
                 | Action::TakePacket { .. } => {}
                 Action::StoreBootId { boot_id } => self.machines[router.0].boot_id = boot_id,
+                Action::RenewIdentity => is_identity_lost = true,
                 Action::StorePeers { peers } => self.machines[router.0].peers = peers,
                 // Nobody of this world waits for one.
                 Action::Pinged { .. } => {}
@@ -523,6 +525,9 @@ impl World {
         }
         for conn in awaiting {
             self.with_streams(|streams, context| streams.await_drained(context, router, conn));
+        }
+        if is_identity_lost {
+            self.renew_identity(router);
         }
     }
 

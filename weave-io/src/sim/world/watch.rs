@@ -162,14 +162,14 @@ impl World {
             ));
         }
         let origins = process.control.router().mesh().store().origins().count();
-        if origins > self.machines.len() {
+        if origins > self.machines.len() + self.identities_gone {
             return Some(format!(
                 "router {router} has records of {origins} routers of {}",
                 self.machines.len()
             ));
         }
         let links = process.control.router().mesh().links().count();
-        if links >= self.machines.len() {
+        if links >= self.machines.len() + self.identities_gone {
             return Some(format!(
                 "router {router} has {links} links among {} routers",
                 self.machines.len()

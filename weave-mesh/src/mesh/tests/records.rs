@@ -129,6 +129,7 @@ fn a_record_that_contradicts_itself_is_refused_though_it_is_signed() {
         listen_port: 6783,
         addresses: Vec::new(),
         capabilities: 0,
+        other_random: None,
     };
     let seq = 6 << SEQUENCE_BITS | 1;
     let stolen = Body::Router(router(&Identity::from_seed([78; 32])));

@@ -135,6 +135,12 @@ impl World {
         self.drain(index);
     }
 
+    /// Gives one router the identity of another, as a copied state folder does, and starts it anew.
+    pub(super) fn copy_state(&mut self, from: usize, to: usize, boot_id: u64) {
+        self.nodes[to].identity = self.nodes[from].identity.clone();
+        self.restart(to, boot_id);
+    }
+
     /// Ends a router without a word; its streams are reset.
     pub(super) fn kill(&mut self, index: usize) {
         self.nodes[index].is_running = false;
