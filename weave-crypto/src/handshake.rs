@@ -193,7 +193,9 @@ impl LinkHandshake {
                     self.handle_elements(theirs, &message, out)?
                 }
                 Step::DiallerAnswer(keys) => {
-                    let Some(message) = self.take_message()? else {
+                    // A router of this network would have written what is right.
+                    let message = self.take_message();
+                    let Some(message) = message.map_err(|_| HandshakeError::WrongPassword)? else {
                         self.step = Step::DiallerAnswer(keys);
                         return Ok(None);
                     };

@@ -69,6 +69,9 @@ pub enum FailReason {
     /// Sealed bytes did not open, or a frame never became whole.
     #[error("bytes of the connection were changed on the way")]
     Unreadable,
+    /// The connection ended when the other side had this side's proof of the password, and before it answered.
+    #[error("the other side left without an answer to the password: it may have another one")]
+    ProofUnanswered,
     /// This router is told to refuse the identity found there.
     #[error("this router refuses the identity found there (--deny)")]
     Denied,
@@ -82,7 +85,7 @@ impl FailReason {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Handshake(error) => Admission::of(error).is_some(),
-            Self::Denied | Self::DeniedThere => true,
+            Self::ProofUnanswered | Self::Denied | Self::DeniedThere => true,
             Self::Resolve(_)
             | Self::Closed(_)
             | Self::SetUpTimeout

@@ -32,6 +32,8 @@ pub struct MeshStats {
     pub wrong_passwords: u64,
     /// Streams dialled that ended since the other side has another password.
     pub password_differs: u64,
+    /// Streams dialled that ended when the other side had this side's proof of the password, and no answer came.
+    pub proofs_unanswered: u64,
     /// Streams closed untested, since a wrong password had just come from their source.
     pub refused_guessing: u64,
     /// Streams refused since the other side's identity is ([`Mesh::deny`](crate::Mesh::deny)).
@@ -124,6 +126,7 @@ impl MeshStats {
             ("password_surplus", self.password_surplus),
             ("wrong_passwords", self.wrong_passwords),
             ("password_differs", self.password_differs),
+            ("proofs_unanswered", self.proofs_unanswered),
             ("refused_guessing", self.refused_guessing),
             ("refused_denied", self.refused_denied),
             ("connected_to_self", self.connected_to_self),

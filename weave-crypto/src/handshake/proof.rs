@@ -12,9 +12,8 @@ use crate::admission::{ELEMENT_BYTES, Exchange, SharedKeys, Side, TAG_BYTES};
 impl LinkHandshake {
     /// Whether this is a dialler whose proof of the password is out and unanswered.
     ///
-    /// A router that has none of our passwords answers that it has none before it closes. A stream that ends in this state
-    /// may have been a stranger's that took its guess and left: dial again as slowly as after
-    /// [`HandshakeError::WrongPassword`].
+    /// A router that has none of our passwords says so before it closes. A stream that ends in this state may have been a
+    /// stranger's that tested its guess and left: dial again as slowly as after [`HandshakeError::WrongPassword`].
     #[must_use]
     pub fn proof_is_unanswered(&self) -> bool {
         matches!(self.step, Step::DiallerAnswer(_))
@@ -93,26 +92,26 @@ impl LinkHandshake {
         self.start_listener_xx(Some(&psk))
     }
 
-    /// As dialler: takes the answer to our tags.
+    /// As dialler: takes the answer to our tags. Whatever is not the right tag is a wrong password: a stranger that tested
+    /// its guess on our tags might answer anything.
     pub(super) fn handle_answer(
         &mut self,
         keys: &SharedKeys,
         message: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Step, HandshakeError> {
-        let (&met, tag) = message.split_first().ok_or(HandshakeError::Malformed)?;
-        if met == NONE_MET && tag.is_empty() {
-            return Err(HandshakeError::WrongPassword);
-        }
+        let wrong = HandshakeError::WrongPassword;
+        let (&met, tag) = message.split_first().ok_or(wrong)?;
+        // Nothing but one byte says that none met.
+        let tag: &[u8; TAG_BYTES] = tag.try_into().map_err(|_| wrong)?;
         let instance = usize::from(met);
-        let tag: &[u8; TAG_BYTES] = tag.try_into().map_err(|_| HandshakeError::Malformed)?;
         if instance >= keys.len() {
-            return Err(HandshakeError::Malformed);
+            return Err(wrong);
         }
         self.transcript.update(&length_of(message.len()));
         self.transcript.update(&[met]);
         if !keys.confirms(Side::Listener, instance, self.said().as_ref(), tag) {
-            return Err(HandshakeError::WrongPassword);
+            return Err(wrong);
         }
         self.transcript.update(tag);
         let psk = self.settle(keys, instance);

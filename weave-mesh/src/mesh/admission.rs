@@ -10,7 +10,7 @@ use weave_crypto::{Fault, HandshakeError, Passwords, PeerId};
 
 use super::{DirectEnd, Event, Mesh};
 use crate::budget::Source;
-use crate::conn::ConnId;
+use crate::conn::{ConnId, Stage};
 use crate::error::{Admission, DownReason, FailReason};
 use crate::wire::Goodbye;
 
@@ -83,6 +83,20 @@ impl Mesh {
             self.budget.handle_wrong(now, source, class);
             self.close_half_open(source);
         }
+    }
+
+    /// Why a stream that is being set up ended; to whoever has our proof of the password and does not answer, it was a
+    /// guess, which must not be had more often than any other.
+    pub(super) fn as_guess(&mut self, id: ConnId, reason: FailReason) -> FailReason {
+        let is_unanswered = self.conns.get(&id).is_some_and(|conn| match &conn.stage {
+            Stage::HandshakeRuns(handshake) => handshake.proof_is_unanswered(),
+            Stage::Opening | Stage::Open(_) => false,
+        });
+        if !is_unanswered {
+            return reason;
+        }
+        self.stats.proofs_unanswered += 1;
+        FailReason::ProofUnanswered
     }
 
     /// Sends somebody away who proved to be an identity that is refused.

@@ -395,6 +395,7 @@ impl Mesh {
     /// A connection is gone, for a reason not of our making. A link that it carried goes on without
     /// while UDP answers or another stream stands.
     pub(super) fn lose_stream(&mut self, now: Instant, id: ConnId, reason: FailReason) {
+        let reason = self.as_guess(id, reason);
         self.dial_failed(now, id, reason);
         let Some(conn) = self.conns.get_mut(&id) else {
             return;

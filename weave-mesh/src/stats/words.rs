@@ -57,6 +57,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "connections to a router that has another password",
     ),
     (
+        "proofs_unanswered",
+        "connections to a router that left when it was to answer a password",
+    ),
+    (
         "refused_guessing",
         "connections closed untested: a wrong password had just come from their address",
     ),

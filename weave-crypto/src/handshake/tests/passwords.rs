@@ -193,27 +193,20 @@ fn a_wrong_guess_is_answered_with_one_byte() {
 
 #[test]
 fn a_listener_that_proves_nothing_is_not_believed() {
-    for (answer, error) in [
-        (
-            [[0, 33, 0].as_slice(), &[0x5a; 32]].concat(),
-            HandshakeError::WrongPassword,
-        ),
-        (
-            [[0, 33, 1].as_slice(), &[0x5a; 32]].concat(),
-            HandshakeError::Malformed,
-        ),
-        (
-            [[0, 33, 255].as_slice(), &[0x5a; 32]].concat(),
-            HandshakeError::Malformed,
-        ),
-        (vec![0, 1, 0], HandshakeError::Malformed),
-        (vec![0, 0], HandshakeError::Malformed),
+    for answer in [
+        [[0, 33, 0].as_slice(), &[0x5a; 32]].concat(),
+        [[0, 33, 1].as_slice(), &[0x5a; 32]].concat(),
+        [[0, 33, 255].as_slice(), &[0x5a; 32]].concat(),
+        vec![0, 1, 0],
+        vec![0, 0],
+        vec![0xff, 0xff],
     ] {
         let mut pair = pair("a", "a");
         pair.deliver_to_listener().unwrap();
         pair.deliver_to_dialler().unwrap();
         pair.to_dialler = answer;
-        assert_eq!(pair.deliver_to_dialler(), Err(error));
+        let wrong = Err(HandshakeError::WrongPassword);
+        assert_eq!(pair.deliver_to_dialler(), wrong);
     }
 }
 

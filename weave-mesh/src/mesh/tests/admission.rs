@@ -1,12 +1,13 @@
 //! Who is let in, and what the others are told.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use weave_crypto::{HandshakeError, PasswordKey, Passwords};
+use weave_crypto::{HandshakeError, Identity, LinkHandshake, LinkLocal, PasswordKey, Passwords};
 
 use super::world::World;
-use crate::{Action, Admission, ConnId, DownReason, Event, FailReason, TargetState};
+use crate::{Action, Admission, CloseReason, ConnId, DownReason, Event, FailReason, TargetState};
 
 fn key(byte: u8) -> PasswordKey {
     PasswordKey::from_bytes([byte; 32])
@@ -89,6 +90,69 @@ fn a_wrong_password_is_named_on_both_sides_at_once_and_tried_seldom() {
     // At 0, 10, 26 to 30 and 58 s on.
     assert!((3..=4).contains(&dialled), "{dialled}");
     assert_eq!(dialled, guessed);
+}
+
+#[test]
+fn a_stranger_that_listens_and_leaves_with_the_proof_is_dialled_as_seldom_as_a_wrong_password() {
+    for ending in ["closes", "is silent", "says nonsense"] {
+        let mut world = World::new(1);
+        set(&mut world, 0, one(1));
+        let (start, mesh) = (world.now, &mut world.nodes[0].mesh);
+        let remote = SocketAddr::from(([198, 18, 99, 1], 6783));
+        assert!(mesh.connect(start, remote.into()));
+        let mut dialled = 0;
+        let mut now = start;
+        while now < start + Duration::from_secs(60) {
+            let mut stranger = None;
+            while let Some(action) = mesh.poll_action() {
+                match action {
+                    Action::Dial { conn, remote } => {
+                        dialled += 1;
+                        let local = LinkLocal {
+                            identity: Arc::new(Identity::from_seed([9; 32])),
+                            network: mesh.config().network,
+                            boot_id: 1,
+                            passwords: one(2),
+                        };
+                        stranger = Some((conn, LinkHandshake::listener(local, [7; 32])));
+                        mesh.handle_opened(now, conn, remote, true);
+                    }
+                    Action::Write { conn, bytes } => {
+                        let Some((_, handshake)) = stranger.as_mut().filter(|(to, _)| *to == conn)
+                        else {
+                            continue;
+                        };
+                        let mut answer = Vec::new();
+                        if handshake.handle_bytes(&bytes, &mut answer).is_ok() {
+                            mesh.handle_bytes(now, conn, &answer);
+                        } else if ending == "closes" {
+                            // It has the proof, and tests its guess.
+                            mesh.handle_closed(now, conn, CloseReason::Finished);
+                        } else if ending == "says nonsense" {
+                            mesh.handle_bytes(now, conn, &[0xff; 8]);
+                        }
+                    }
+                    Action::Resolve { .. }
+                    | Action::Close { .. }
+                    | Action::AwaitDrained { .. }
+                    | Action::Probe { .. } => {}
+                }
+            }
+            while mesh.poll_event().is_some() {}
+            now += Duration::from_millis(50);
+            mesh.handle_timeout(now);
+        }
+        let stats = mesh.stats();
+        // One that hangs on holds each attempt for 5 s more.
+        assert!((2..=4).contains(&dialled), "{dialled}, it {ending}");
+        let (unanswered, differs) = (stats.proofs_unanswered, stats.password_differs);
+        let expected = if ending == "says nonsense" {
+            (0, dialled)
+        } else {
+            (dialled, 0)
+        };
+        assert_eq!((unanswered, differs), expected, "it {ending}");
+    }
 }
 
 #[test]
