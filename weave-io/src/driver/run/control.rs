@@ -237,6 +237,7 @@ impl Control {
                 _ = &mut *dropped => return Ok(End::Done),
             };
             outside.turn(&mut control, input)?;
+            outside.streams.keep_accepted();
             if outside.is_identity_lost {
                 // The goodbyes of the former identity need not be waited for to the last.
                 let _ = tokio::time::timeout(RENEWAL, outside.streams.finish()).await;

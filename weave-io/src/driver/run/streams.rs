@@ -23,6 +23,9 @@ pub(super) struct Streams {
     open: BTreeMap<ConnId, Stream>,
     tasks: JoinSet<()>,
     accepted: u64,
+    /// Accepted just now. It gets a task when the router kept it: of thousands that are refused in a second, none waits
+    /// for a task to run before its descriptor is free.
+    fresh: Option<(ConnId, TcpStream)>,
 }
 
 /// The router's hold on a stream.
@@ -66,6 +69,7 @@ impl Streams {
             open: BTreeMap::new(),
             tasks: JoinSet::new(),
             accepted: 0,
+            fresh: None,
         }
     }
 
@@ -89,14 +93,14 @@ impl Streams {
     }
 
     /// Takes a stream that somebody opened to us, and gives the input that tells of it; none when there are too
-    /// many, or it is broken already.
+    /// many, or it is broken already. Call [`Streams::keep_accepted`] when the router has seen it.
     pub(super) fn accept(&mut self, stream: TcpStream, remote: SocketAddr) -> Option<Input> {
         if self.open.len() >= STREAMS_MAX || tcp::configure_accepted(&stream).is_err() {
             return None;
         }
         let conn = ConnId::accepted(self.accepted);
         self.accepted += 1;
-        self.spawn(conn, |end| end.run(stream));
+        self.fresh = Some((conn, stream));
         Some(Input::Opened {
             conn,
             remote: crate::udp::canonical(remote),
@@ -104,8 +108,16 @@ impl Streams {
         })
     }
 
+    /// Begins to read the stream that was accepted, unless it was closed meanwhile.
+    pub(super) fn keep_accepted(&mut self) {
+        if let Some((conn, stream)) = self.fresh.take() {
+            self.spawn(conn, |end| end.run(stream));
+        }
+    }
+
     /// Writes to a stream. One whose other end takes too little is cut, and gives the input that tells of it.
     pub(super) fn write(&mut self, conn: ConnId, bytes: Vec<u8>) -> Option<Input> {
+        self.keep_accepted();
         let stream = self.open.get(&conn)?;
         let unsent = stream.unsent.bytes.load(Ordering::Relaxed);
         if unsent + bytes.len() > UNSENT_BYTES_MAX {
@@ -131,6 +143,7 @@ impl Streams {
 
     /// Closes a stream after what was written. Nothing more of it comes in.
     pub(super) fn close(&mut self, conn: ConnId) {
+        self.fresh.take_if(|(fresh, _)| *fresh == conn);
         self.open.remove(&conn);
     }
 
@@ -160,6 +173,7 @@ impl Streams {
 
     /// Waits until every stream is closed and flushed.
     pub(super) async fn finish(&mut self) {
+        self.fresh = None;
         self.open.clear();
         while self.tasks.join_next().await.is_some() {}
     }

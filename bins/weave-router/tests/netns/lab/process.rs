@@ -125,7 +125,7 @@ impl Process {
     /// just asked is closed a moment later.
     pub(crate) fn sockets_at_rest(&self) -> usize {
         let looks = (0..10).map(|_| {
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
             self.sockets()
         });
         looks.min().expect("there are ten")
