@@ -18,7 +18,7 @@ mod socket;
 mod underlay;
 
 pub use crate::failure::{Failure, is_answer, usage_line, words};
-pub use crate::options::{CONTROL, Options};
+pub use crate::options::{CONTROL, Options, STATE_DIR};
 pub use crate::password::{Secret, read, read_file};
 
 use std::ffi::OsString;

@@ -171,8 +171,8 @@ impl Options {
 
 /// The default port: what Weave has always used.
 pub(crate) const PORT: u16 = 6783;
-/// Where the router keeps its identity.
-const STATE_DIR: &str = "/var/lib/weave";
+/// Where the router keeps its identity, unless told otherwise.
+pub const STATE_DIR: &str = "/var/lib/weave";
 /// Where the router's control API listens unless told otherwise.
 pub const CONTROL: &str = "/run/weave/weave.sock";
 

@@ -12,16 +12,29 @@ use serde::Deserialize;
 use serde_json::Value;
 use weave_core::Status;
 use weave_mesh::Target;
-use weave_router::{CONTROL, Failure, is_answer, usage_line, words};
+use weave_router::{CONTROL, Failure, STATE_DIR, is_answer, usage_line, words};
 
+use crate::attach::{AttachArgs, DetachArgs, StartArgs, attach_command, detach, start};
 use crate::client::{Client, ClientError};
+use crate::context::Context;
 use crate::demo::{DemoArgs, demo};
+use crate::engine::EngineKind;
+use crate::expose::{ExposeArgs, HideArgs, expose, hide};
+use crate::guard::{GuardArgs, guard};
+use crate::image::{ImageArgs, image};
+use crate::launch::{LaunchArgs, launch};
 use crate::output::Output;
 use crate::pages::{CompletionArgs, ManArgs, completion, man};
 use crate::password::{GenkeyArgs, PasswordArgs, genkey, password};
 use crate::ping::{PingArgs, ping};
+use crate::ps::{PsArgs, ps};
 use crate::render::{self, Section};
+use crate::reset::{ResetArgs, reset};
+use crate::run::{RunArgs, run as run_container};
+use crate::setup::{SetupArgs, setup};
+use crate::stop::{StopArgs, stop};
 use crate::trace::{TraceArgs, trace};
+use crate::wait::{WaitArgs, wait};
 
 /// Runs the tool on a command line, the program's name first, and says how it ended.
 pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -75,12 +88,55 @@ pub(crate) struct Cli {
     )]
     state_dir: Option<PathBuf>,
 
+    /// The container engine [default: docker if it is installed, else podman]
+    #[arg(long, global = true, env = "WEAVE_ENGINE", hide_env = true, value_enum)]
+    engine: Option<EngineKind>,
+
+    /// The bridge that containers are put on [default: weave]
+    #[arg(
+        long,
+        global = true,
+        env = "WEAVE_BRIDGE",
+        hide_env = true,
+        value_name = "NAME"
+    )]
+    bridge: Option<String>,
+
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Starts the router of this host, in a container
+    Launch(LaunchArgs),
+    /// Runs a container on the network: docker run -d, and attach
+    Run(RunArgs),
+    /// Starts a stopped container, and attaches it
+    Start(StartArgs),
+    /// Puts a running container on the network, or gives it a further address
+    Attach(AttachArgs),
+    /// Takes an address from a container, and with the last one the interface
+    Detach(DetachArgs),
+    /// Gives this host an address on the network
+    Expose(ExposeArgs),
+    /// Takes such an address from this host
+    Hide(HideArgs),
+    /// Lists what is attached on this host
+    Ps(PsArgs),
+    /// Stops the router; containers of this host keep talking to each other
+    Stop(StopArgs),
+    /// Stops the router and removes every trace of the network from this host
+    Reset(ResetArgs),
+    /// Keeps firewall rules and attachments in place, until it is ended
+    Guard(GuardArgs),
+    /// Checks what this host needs, and says what mends it
+    Setup(SetupArgs),
+    /// Makes the router's image out of this program
+    Image(ImageArgs),
+    /// Waits for a container's network, then becomes its program
+    #[command(hide = true)]
+    Wait(WaitArgs),
     /// Says how the router and its mesh are; exits 0 when healthy, 3 when degraded, 4 when not running
     Status(StatusArgs),
     /// Measures how long the way to a router and back takes, hop by hop
@@ -158,7 +214,28 @@ const NOT_RUNNING: u8 = 4;
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let output = Output::new();
     let client = Client::new(&cli.control);
+    let context = Context {
+        control: cli.control.clone(),
+        state_dir: cli.state_dir.clone().unwrap_or_else(|| STATE_DIR.into()),
+        engine: cli.engine,
+        bridge: cli.bridge,
+        output,
+    };
     match cli.command {
+        Command::Launch(args) => in_runtime(async move { launch(&context, &args).await }),
+        Command::Run(args) => in_runtime(async move { run_container(&context, &args).await }),
+        Command::Start(args) => in_runtime(async move { start(&context, &args).await }),
+        Command::Attach(args) => in_runtime(async move { attach_command(&context, &args).await }),
+        Command::Detach(args) => in_runtime(async move { detach(&context, &args).await }),
+        Command::Expose(args) => in_runtime(async move { expose(&context, &args).await }),
+        Command::Hide(args) => in_runtime(async move { hide(&context, &args).await }),
+        Command::Ps(args) => in_runtime(async move { ps(&context, &args).await }),
+        Command::Stop(args) => in_runtime(async move { stop(&context, &args).await }),
+        Command::Reset(args) => in_runtime(async move { reset(&context, &args).await }),
+        Command::Guard(args) => in_runtime(async move { guard(&context, &args).await }),
+        Command::Setup(args) => in_runtime(async move { setup(&context, &args).await }),
+        Command::Image(args) => in_runtime(async move { image(&context, &args).await }),
+        Command::Wait(args) => in_runtime(async move { wait(&context, &args).await }),
         Command::Router { args } => Ok(router(cli.control, cli.state_dir, args)),
         Command::Status(args) => in_runtime(async move {
             if args.watch {

@@ -1,14 +1,36 @@
-//! The weave host tool: asks the router of this host, and shows what it can do.
+//! The weave host tool: puts containers on the network, starts and asks the router of this host, and shows what it
+//! can do.
+//!
+//! Each command is a file named after it. They share: [`context`] (the global flags), [`engine`] (docker or podman),
+//! [`place`] (what the user calls a container), [`ledger`] (what was done to this host), [`plumbing`] (the bridge),
+//! [`rules`] (the firewall) and [`client`] (the router's control API).
 
+mod attach;
 mod cli;
 mod client;
+mod context;
 mod demo;
+mod engine;
+mod expose;
+mod guard;
+mod image;
+mod launch;
+mod ledger;
 mod output;
 mod pages;
 mod password;
 mod ping;
+mod place;
+mod plumbing;
+mod ps;
 mod render;
+mod reset;
+mod rules;
+mod run;
+mod setup;
+mod stop;
 mod trace;
+mod wait;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,39 @@
+//! What every command about this host is given: where state and router are, which engine, where to print.
+
+use std::path::PathBuf;
+
+use weave_router::Failure;
+
+use crate::client::Client;
+use crate::engine::{Engine, EngineKind};
+use crate::output::Output;
+
+/// The global flags, and what is made of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// Socket of the router's control API.
+    pub(crate) control: PathBuf,
+    /// The state folder.
+    pub(crate) state_dir: PathBuf,
+    /// The engine that `--engine` names.
+    pub(crate) engine: Option<EngineKind>,
+    /// The bridge that `--bridge` (WEAVE_BRIDGE) names; the ledger's, or `weave`, without.
+    pub(crate) bridge: Option<String>,
+    /// Where to print.
+    pub(crate) output: Output,
+}
+
+impl Context {
+    /// The running router's control API.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.control)
+    }
+
+    /// The engine that was named, or the one that is installed: docker first.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn engine(&self) -> Result<Box<dyn Engine>, Failure> {
+        todo!("{:?}", self.engine)
+    }
+}
