@@ -31,6 +31,7 @@
 
 mod addr;
 mod bridge;
+mod child;
 mod cidr;
 mod conntrack;
 mod error;
@@ -44,6 +45,7 @@ mod veth;
 
 pub use addr::InterfaceAddress;
 pub use bridge::Ensured;
+pub use child::end_with_parent;
 pub use cidr::{Cidr, CidrError};
 pub use error::{Error, Reason};
 pub use fdb::FdbWatch;
