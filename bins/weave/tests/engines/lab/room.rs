@@ -108,7 +108,12 @@ pub(super) fn busybox_tar() -> &'static Path {
 /// The files that no test can do without.
 pub(super) fn needed() -> Vec<String> {
     let mut files = vec!["/dev/net/tun".to_owned()];
-    files.extend(["dockerd", "docker", "busybox", "iptables", "nsenter"].map(program));
+    files.extend(
+        [
+            "dockerd", "docker", "podman", "busybox", "iptables", "nsenter",
+        ]
+        .map(program),
+    );
     files
 }
 
