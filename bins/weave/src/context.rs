@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use weave_router::Failure;
 
 use crate::client::Client;
-use crate::engine::{Engine, EngineKind};
+use crate::engine::{CommandLine, Engine, EngineKind};
 use crate::output::Output;
 
 /// The global flags, and what is made of them.
@@ -34,6 +34,21 @@ impl Context {
     /// # Errors
     /// When there is none.
     pub(crate) fn engine(&self) -> Result<Box<dyn Engine>, Failure> {
-        todo!("{:?}", self.engine)
+        let kind = match self.engine {
+            Some(kind) => kind,
+            None => [EngineKind::Docker, EngineKind::Podman]
+                .into_iter()
+                .find(|kind| CommandLine::is_installed(*kind))
+                .ok_or_else(no_engine)?,
+        };
+        Ok(Box::new(CommandLine::new(kind)))
     }
+}
+
+fn no_engine() -> Failure {
+    Failure::new(
+        "there is no container engine here",
+        "neither docker nor podman is installed",
+        "install one: apt-get install docker.io; the router needs none: weave launch --no-container",
+    )
 }

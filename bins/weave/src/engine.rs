@@ -1,12 +1,20 @@
 //! The container engine, docker or podman, driven by its command line, so that every `docker run` argument passes
 //! through and no engine's API version matters. Nothing else in the tool knows an engine.
 
+mod command_line;
+#[cfg(test)]
+pub(crate) mod fake;
+mod parse;
+
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
 
 use async_trait::async_trait;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use weave_router::Failure;
+
+pub(crate) use command_line::CommandLine;
 
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -43,6 +51,12 @@ pub(crate) struct Container {
     pub(crate) network_mode: String,
     /// The program that it runs, and its arguments: image's and user's entry point and command put together.
     pub(crate) command: Vec<String>,
+    /// The whole id of its image.
+    pub(crate) image: String,
+    /// How often the engine has started it again, because it had died.
+    pub(crate) restarts: u32,
+    /// Its labels and its image's.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// What an engine says of itself.
@@ -63,13 +77,15 @@ pub(crate) struct Image {
     pub(crate) id: String,
     /// Its size in bytes.
     pub(crate) size: u64,
+    /// Its labels.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// What went wrong with the engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EngineError {
     /// The program is not installed.
-    #[error("there is no program {program} here")]
+    #[error("{program} is not installed")]
     NotInstalled {
         /// Its name.
         program: &'static str,
@@ -106,6 +122,34 @@ pub(crate) enum EngineError {
     },
 }
 
+impl EngineError {
+    /// As a failure of what the user wanted, for instance `cannot attach c1`, with what mends it.
+    pub(crate) fn while_doing(&self, what: impl Into<String>) -> Failure {
+        let remedy = match self {
+            Self::NotInstalled { program } => {
+                format!("install it: apt-get install {}", package(program))
+            }
+            Self::NotRunning { why, .. } if why.contains("permission denied") => {
+                "run it as root".to_owned()
+            }
+            Self::NotRunning { program, .. } => format!("start it: systemctl start {program}"),
+            Self::NoContainer { program, .. } => format!("{program} ps -a lists those there are"),
+            Self::NoImage { program, .. } => format!("{program} images lists those there are"),
+            Self::Refused { .. } => String::new(),
+        };
+        Failure::new(what, self.to_string(), remedy)
+    }
+}
+
+/// The Debian package that holds an engine's program.
+fn package(program: &str) -> &str {
+    if program == "docker" {
+        "docker.io"
+    } else {
+        program
+    }
+}
+
 /// What the tool asks of an engine. Each call runs the engine's program once and waits for it.
 #[async_trait]
 pub(crate) trait Engine: Send + Sync {
@@ -127,17 +171,17 @@ pub(crate) trait Engine: Send + Sync {
     async fn stop(&self, container: &str, seconds: u32) -> Result<(), EngineError>;
     /// Removes a container, a running one as well.
     async fn remove(&self, container: &str) -> Result<(), EngineError>;
+    /// The last lines that a container wrote, to stdout and stderr, at most `lines`.
+    async fn logs(&self, container: &str, lines: u32) -> Result<Vec<String>, EngineError>;
     /// Looks up an image.
     async fn image(&self, image: &str) -> Result<Image, EngineError>;
-    /// Makes an image of a tar file's content, with `changes` as of a Dockerfile (`ENTRYPOINT […]`), and gives its id.
-    async fn import(
-        &self,
-        tar: &Path,
-        image: &str,
-        changes: &[&str],
-    ) -> Result<String, EngineError>;
-    /// Removes an image.
+    /// Takes the images of an archive as `save` writes them, with their names.
+    async fn load(&self, archive: Vec<u8>) -> Result<(), EngineError>;
+    /// The ids of all images that have this label.
+    async fn labelled(&self, label: &str) -> Result<Vec<String>, EngineError>;
+    /// Removes an image that no container is made of.
     async fn remove_image(&self, image: &str) -> Result<(), EngineError>;
-    /// Waits until some container has started, dies or goes, or until the engine itself went away (an error).
+    /// Waits until some container has started, died or gone, or until the engine itself went away (an error: ask again
+    /// then, after a while). What happens between two calls is not missed, once the first has been made.
     async fn event(&mut self) -> Result<(), EngineError>;
 }

@@ -5,18 +5,22 @@
 //! One file, `host.json`, written whole (temporary file, fsync, rename) under a lock that one command holds at a time
 //! ([`Ledger::lock`]), so that two commands that run at once don't undo each other.
 
-use std::fs::File;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use weave_io::host::Cidr;
-use weave_router::Failure;
+use weave_router::{Failure, words};
 
 use crate::engine::EngineKind;
 
 /// What stands in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Entries {
     /// The bridge that the rest is about.
     pub(crate) bridge: Option<String>,
@@ -65,10 +69,17 @@ pub(crate) enum Subject {
         /// Its name.
         name: String,
     },
-    /// A network namespace, by its path.
+    /// A network namespace that has a path of its own, which may lead to it again after a reboot.
     Namespace {
-        /// As `/run/netns/a`, or `/proc/N/ns/net`.
+        /// As `/run/netns/a`.
         path: PathBuf,
+    },
+    /// The network namespace of a process.
+    Process {
+        /// Its process id.
+        pid: u32,
+        /// When it was started, in the kernel's words, so that another process that got its id is not taken for it.
+        started: String,
     },
 }
 
@@ -86,7 +97,8 @@ pub(crate) struct Setting {
 /// The file, held by this command alone until dropped.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    path: PathBuf,
+    folder: PathBuf,
+    made_folder: bool,
     _lock: File,
     /// What stands in it; [`Ledger::save`] writes it.
     pub(crate) entries: Entries,
@@ -94,12 +106,48 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Waits until no other command holds the file of this state folder (making the folder, 0700, if need be), and
-    /// reads it.
+    /// reads it. Says on stderr whom it waits for when that takes 2 s.
     ///
     /// # Errors
     /// When the folder can't be made or the file is damaged; it is left as it is then.
     pub(crate) fn lock(state_dir: &Path) -> Result<Self, Failure> {
-        todo!("{}", state_dir.display())
+        let unusable = |error: io::Error| folder_failure(state_dir, &error);
+        let mut tries = 0;
+        let (lock, made_folder) = loop {
+            tries += 1;
+            let made_folder = make_folder(state_dir).map_err(unusable)?;
+            let path = state_dir.join(LOCK);
+            let opened = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path);
+            let lock = match opened {
+                Ok(lock) => lock,
+                // The command before took away the folder that it had made for nothing.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES_MAX => {
+                    continue;
+                }
+                Err(error) => return Err(unusable(error)),
+            };
+            wait_for(&lock).map_err(unusable)?;
+            // One who held it may have removed it, and a third one made and locked another.
+            if is_at(&lock, &path).map_err(unusable)? {
+                break (lock, made_folder);
+            }
+        };
+        // For the message of whoever waits; nothing depends on it.
+        let _ = sign(&lock);
+        let mut ledger = Self {
+            folder: state_dir.to_owned(),
+            made_folder,
+            _lock: lock,
+            entries: Entries::default(),
+        };
+        ledger.entries = Self::peek(state_dir)?;
+        Ok(ledger)
     }
 
     /// Reads the file without holding it; empty when there is none.
@@ -107,7 +155,29 @@ impl Ledger {
     /// # Errors
     /// When it can't be read, or is damaged.
     pub(crate) fn peek(state_dir: &Path) -> Result<Entries, Failure> {
-        todo!("{}", state_dir.display())
+        let path = state_dir.join(FILE);
+        let mut text = Vec::new();
+        match File::open(&path) {
+            Ok(file) => file
+                .take(FILE_BYTES_MAX + 1)
+                .read_to_end(&mut text)
+                .map_err(|error| folder_failure(state_dir, &error))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Entries::default()),
+            Err(error) => return Err(folder_failure(state_dir, &error)),
+        };
+        understood(&text).map_err(|fault| {
+            let (why, remedy) = match fault {
+                Fault::Newer(version) => (
+                    format!("it is of a newer weave (format {version}, this one knows {FORMAT})"),
+                    "use that version of weave",
+                ),
+                Fault::Damaged(fault) => (
+                    format!("it is damaged ({fault})"),
+                    "mend it, or move it away and attach the containers again",
+                ),
+            };
+            Failure::new(format!("cannot read {}", path.display()), why, remedy)
+        })
     }
 
     /// Writes the file: a temporary file, fsync, rename. An empty one is removed.
@@ -115,7 +185,61 @@ impl Ledger {
     /// # Errors
     /// When it can't be written; what stood in it stands then.
     pub(crate) fn save(&mut self) -> Result<(), Failure> {
-        todo!("{}", self.path.display())
+        let path = self.folder.join(FILE);
+        let written = if self.entries == Entries::default() {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        } else {
+            self.text().and_then(|text| replace(&self.folder, &text))
+        };
+        written.map_err(|error| {
+            Failure::new(
+                format!("cannot write {}", path.display()),
+                words(&error),
+                "",
+            )
+        })
+    }
+
+    /// Puts back what stood in it before something failed. The failure is what the user hears of: that this could
+    /// not be written is only a line on stderr.
+    pub(crate) fn put_back(&mut self, before: Entries) {
+        if self.entries == before {
+            return;
+        }
+        self.entries = before;
+        if let Err(failure) = self.save() {
+            warn(&failure.to_string());
+        }
+    }
+
+    fn text(&self) -> io::Result<Vec<u8>> {
+        let mut document = serde_json::to_value(&self.entries)?;
+        if let Value::Object(fields) = &mut document {
+            fields.insert(VERSION.to_owned(), FORMAT.into());
+        }
+        let mut text = serde_json::to_vec_pretty(&document)?;
+        text.push(b'\n');
+        // What is written must be read again.
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(io::Error::other("more is attached than it can hold"));
+        }
+        Ok(text)
+    }
+}
+
+impl Drop for Ledger {
+    /// A command that did nothing leaves nothing behind, but for an empty folder where another one waited in it.
+    fn drop(&mut self) {
+        if !self.folder.join(FILE).exists() {
+            // Held until after that: the next one sees that its file is not the one at the path any more.
+            let _ = fs::remove_file(self.folder.join(LOCK));
+            if self.made_folder {
+                let _ = fs::remove_dir(&self.folder);
+            }
+        }
     }
 }
 
@@ -128,3 +252,169 @@ impl Attachment {
             .collect()
     }
 }
+
+/// A line on stderr, for what is no reason to stop.
+pub(crate) fn warn(text: &str) {
+    // Nowhere is left to complain when stderr fails.
+    let _ = writeln!(io::stderr(), "weave: {text}");
+}
+
+/// Whether it had to be made.
+fn make_folder(folder: &Path) -> io::Result<bool> {
+    if let Some(parent) = folder.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn wait_for(lock: &File) -> io::Result<()> {
+    for _ in 0..QUIET_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(TRY_EVERY),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    let mut holder = String::new();
+    let _ = (&*lock).take(16).read_to_string(&mut holder);
+    let holder = holder.trim().parse::<u32>().map_or_else(
+        |_| "another weave command".to_owned(),
+        |pid| format!("another weave command (process {pid})"),
+    );
+    warn(&format!("waits until {holder} is done with this host"));
+    lock.lock()
+}
+
+/// Writes the process id into the file.
+fn sign(mut lock: &File) -> io::Result<()> {
+    lock.rewind()?;
+    lock.set_len(0)?;
+    lock.write_all(format!("{}\n", std::process::id()).as_bytes())
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((held.dev(), held.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Why a file is not understood.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    Newer(u64),
+    Damaged(String),
+}
+
+fn understood(text: &[u8]) -> Result<Entries, Fault> {
+    let damaged = |fault: &dyn ToString| Fault::Damaged(fault.to_string());
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(damaged(&"it is larger than any that weave writes"));
+    }
+    let mut document: Value = serde_json::from_slice(text).map_err(|error| damaged(&error))?;
+    let version = document
+        .as_object_mut()
+        .and_then(|fields| fields.remove(VERSION))
+        .and_then(|version| version.as_u64());
+    match version {
+        Some(FORMAT) => {}
+        Some(newer) if newer > FORMAT => return Err(Fault::Newer(newer)),
+        _ => return Err(damaged(&"it does not say its format")),
+    }
+    let entries = Entries::deserialize(document).map_err(|error| damaged(&error))?;
+    let addresses = entries
+        .attachments
+        .iter()
+        .flat_map(|attachment| &attachment.addresses)
+        .chain(&entries.exposed);
+    for address in addresses {
+        address.parse::<Cidr>().map_err(|error| damaged(&error))?;
+    }
+    for attachment in &entries.attachments {
+        if parse_mac(&attachment.mac).is_none() {
+            return Err(damaged(&format!("{:?} is no MAC address", attachment.mac)));
+        }
+    }
+    Ok(entries)
+}
+
+/// Reads `02:00:00:00:00:01`.
+pub(crate) fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut mac {
+        let digits = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+        let part = parts.next().filter(digits)?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(mac)
+}
+
+/// Writes it so.
+pub(crate) fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Puts the file in place of the old one, durably, readable by the owner only.
+fn replace(folder: &Path, text: &[u8]) -> io::Result<()> {
+    let beside = folder.join(format!("{FILE}.new"));
+    // One left by a crash may have other permissions.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    let written = file
+        .write_all(text)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&beside, folder.join(FILE)));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written?;
+    File::open(folder)?.sync_all()
+}
+
+fn folder_failure(folder: &Path, error: &io::Error) -> Failure {
+    let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
+        "run it as root"
+    } else {
+        "name another one with --state-dir"
+    };
+    Failure::new(
+        format!("cannot use the state folder {}", folder.display()),
+        words(error),
+        remedy,
+    )
+}
+
+/// The file, and the one that is locked for it, which is never replaced.
+const FILE: &str = "host.json";
+const LOCK: &str = "host.lock";
+/// The field with the file's format, and the format that is written and read here.
+const VERSION: &str = "version";
+const FORMAT: u64 = 1;
+/// A bridge has 1,023 ports at most, an attachment a few hundred bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// How often the folder may go between its making and the opening of the file in it. A link that leads nowhere looks
+/// the same, each time.
+const TRIES_MAX: u32 = 1000;
+/// 2 s: what most commands take is over by then.
+const QUIET_TRIES: u32 = 100;
+const TRY_EVERY: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //!
 //! Each command is a file named after it. They share: [`context`] (the global flags), [`engine`] (docker or podman),
 //! [`place`] (what the user calls a container), [`ledger`] (what was done to this host), [`plumbing`] (the bridge),
-//! [`rules`] (the firewall) and [`client`] (the router's control API).
+//! [`rules`] (the firewall), [`undo`] (what is taken back after a failure) and [`client`] (the router's control API).
 
 mod attach;
 mod cli;
@@ -30,6 +30,7 @@ mod run;
 mod setup;
 mod stop;
 mod trace;
+mod undo;
 mod wait;
 
 use std::process::ExitCode;
