@@ -22,7 +22,7 @@ use crate::engine::EngineKind;
 use crate::expose::{ExposeArgs, HideArgs, expose, hide};
 use crate::guard::{GuardArgs, guard};
 use crate::image::{ImageArgs, image};
-use crate::launch::{LaunchArgs, launch};
+use crate::launch::{LaunchArgs, launch, translated};
 use crate::output::Output;
 use crate::pages::{CompletionArgs, ManArgs, completion, man};
 use crate::password::{GenkeyArgs, PasswordArgs, genkey, password};
@@ -38,7 +38,7 @@ use crate::wait::{WaitArgs, wait};
 
 /// Runs the tool on a command line, the program's name first, and says how it ended.
 pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(translated(args)) {
         Ok(cli) => cli,
         Err(error) if is_answer(&error) => {
             let _ = write!(std::io::stdout(), "{error}");
