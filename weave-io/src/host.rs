@@ -45,7 +45,7 @@ mod veth;
 
 pub use addr::InterfaceAddress;
 pub use bridge::Ensured;
-pub use child::end_with_parent;
+pub use child::{end_with_parent, in_own_session};
 pub use cidr::{Cidr, CidrError};
 pub use error::{Error, Reason};
 pub use fdb::FdbWatch;
