@@ -163,6 +163,8 @@ pub(crate) trait Engine: Send + Sync {
     async fn running(&self) -> Result<Vec<Container>, EngineError>;
     /// `run -d ARGS`, and the new container's id.
     async fn run(&self, args: &[OsString]) -> Result<String, EngineError>;
+    /// What `run --help` prints: which flags there are, and which of them take a value.
+    async fn run_help(&self) -> Result<String, EngineError>;
     /// `create ARGS`, and the new container's id.
     async fn create(&self, args: &[OsString]) -> Result<String, EngineError>;
     /// Starts a created or stopped container.

@@ -206,6 +206,11 @@ impl Engine for CommandLine {
         self.work(&["run", "--detach"], args).await
     }
 
+    async fn run_help(&self) -> Result<String, EngineError> {
+        let answer = self.ask(&["run", "--help"], Asked::Nothing).await?;
+        Ok(answer.stdout)
+    }
+
     async fn create(&self, args: &[OsString]) -> Result<String, EngineError> {
         self.work(&["create"], args).await
     }

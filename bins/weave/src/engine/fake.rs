@@ -170,6 +170,11 @@ impl Engine for Fake {
         self.make("run", args, Some(PID))
     }
 
+    async fn run_help(&self) -> Result<String, EngineError> {
+        self.call("run", &["--help"])?;
+        Ok("  -i, --interactive     Keep stdin open\n      --future        A switch of tomorrow\n".to_owned())
+    }
+
     async fn create(&self, args: &[OsString]) -> Result<String, EngineError> {
         self.make("create", args, None)
     }
