@@ -14,7 +14,7 @@ use weave_core::Status;
 use weave_mesh::Target;
 use weave_router::{CONTROL, Failure, STATE_DIR, is_answer, usage_line, words};
 
-use crate::attach::{AttachArgs, DetachArgs, StartArgs, attach_command, detach, start};
+use crate::attach::{AttachArgs, DetachArgs, attach_command, detach};
 use crate::client::{Client, ClientError};
 use crate::context::Context;
 use crate::demo::{DemoArgs, demo};
@@ -32,6 +32,7 @@ use crate::render::{self, Section};
 use crate::reset::{ResetArgs, reset};
 use crate::run::{RunArgs, run as run_container};
 use crate::setup::{SetupArgs, setup};
+use crate::start::{StartArgs, start};
 use crate::stop::{StopArgs, stop};
 use crate::trace::{TraceArgs, trace};
 use crate::wait;

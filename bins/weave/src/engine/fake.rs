@@ -178,7 +178,10 @@ impl Engine for Fake {
 
     async fn run_help(&self) -> Result<String, EngineError> {
         self.call("run", &["--help"])?;
-        Ok("  -i, --interactive     Keep stdin open\n      --future        A switch of tomorrow\n".to_owned())
+        Ok(
+            "  -i, --interactive     Keep stdin open\n      --future        A switch of tomorrow\n"
+                .to_owned(),
+        )
     }
 
     async fn create(&self, args: &[OsString]) -> Result<String, EngineError> {
