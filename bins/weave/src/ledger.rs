@@ -17,6 +17,7 @@ use weave_io::host::Cidr;
 use weave_router::{Failure, words};
 
 use crate::engine::EngineKind;
+use crate::machine;
 
 /// What stands in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +101,8 @@ pub(crate) struct Ledger {
     folder: PathBuf,
     made_folder: bool,
     _lock: File,
+    /// The mark of the machine on which the file was begun.
+    machine: Option<String>,
     /// What stands in it; [`Ledger::save`] writes it.
     pub(crate) entries: Entries,
 }
@@ -144,9 +147,10 @@ impl Ledger {
             folder: state_dir.to_owned(),
             made_folder,
             _lock: lock,
+            machine: None,
             entries: Entries::default(),
         };
-        ledger.entries = Self::peek(state_dir)?;
+        (ledger.entries, ledger.machine) = read(state_dir)?;
         Ok(ledger)
     }
 
@@ -155,29 +159,15 @@ impl Ledger {
     /// # Errors
     /// When it can't be read, or is damaged.
     pub(crate) fn peek(state_dir: &Path) -> Result<Entries, Failure> {
-        let path = state_dir.join(FILE);
-        let mut text = Vec::new();
-        match File::open(&path) {
-            Ok(file) => file
-                .take(FILE_BYTES_MAX + 1)
-                .read_to_end(&mut text)
-                .map_err(|error| folder_failure(state_dir, &error))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Entries::default()),
-            Err(error) => return Err(folder_failure(state_dir, &error)),
-        };
-        understood(&text).map_err(|fault| {
-            let (why, remedy) = match fault {
-                Fault::Newer(version) => (
-                    format!("it is of a newer weave (format {version}, this one knows {FORMAT})"),
-                    "use that version of weave",
-                ),
-                Fault::Damaged(fault) => (
-                    format!("it is damaged ({fault})"),
-                    "mend it, or move it away and attach the containers again",
-                ),
-            };
-            Failure::new(format!("cannot read {}", path.display()), why, remedy)
-        })
+        read(state_dir).map(|(entries, _)| entries)
+    }
+
+    /// The mark of the machine on which the file was begun ([`machine::mark`]).
+    ///
+    /// # Errors
+    /// As for [`Ledger::peek`].
+    pub(crate) fn machine(state_dir: &Path) -> Result<Option<String>, Failure> {
+        read(state_dir).map(|(_, machine)| machine)
     }
 
     /// Writes the file: a temporary file, fsync, rename. An empty one is removed.
@@ -219,6 +209,9 @@ impl Ledger {
         let mut document = serde_json::to_value(&self.entries)?;
         if let Value::Object(fields) = &mut document {
             fields.insert(VERSION.to_owned(), FORMAT.into());
+            if let Some(mark) = self.machine.clone().or_else(machine::mark) {
+                fields.insert(MACHINE.to_owned(), mark.into());
+            }
         }
         let mut text = serde_json::to_vec_pretty(&document)?;
         text.push(b'\n');
@@ -308,6 +301,35 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// What stands in the file, and the mark of the machine on which it was begun.
+fn read(state_dir: &Path) -> Result<(Entries, Option<String>), Failure> {
+    let path = state_dir.join(FILE);
+    let mut text = Vec::new();
+    match File::open(&path) {
+        Ok(file) => file
+            .take(FILE_BYTES_MAX + 1)
+            .read_to_end(&mut text)
+            .map_err(|error| folder_failure(state_dir, &error))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((Entries::default(), None));
+        }
+        Err(error) => return Err(folder_failure(state_dir, &error)),
+    };
+    understood(&text).map_err(|fault| {
+        let (why, remedy) = match fault {
+            Fault::Newer(version) => (
+                format!("it is of a newer weave (format {version}, this one knows {FORMAT})"),
+                "use that version of weave",
+            ),
+            Fault::Damaged(fault) => (
+                format!("it is damaged ({fault})"),
+                "mend it, or move it away and attach the containers again",
+            ),
+        };
+        Failure::new(format!("cannot read {}", path.display()), why, remedy)
+    })
+}
+
 /// Why a file is not understood.
 #[derive(Debug, PartialEq, Eq)]
 enum Fault {
@@ -315,7 +337,7 @@ enum Fault {
     Damaged(String),
 }
 
-fn understood(text: &[u8]) -> Result<Entries, Fault> {
+fn understood(text: &[u8]) -> Result<(Entries, Option<String>), Fault> {
     let damaged = |fault: &dyn ToString| Fault::Damaged(fault.to_string());
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(damaged(&"it is larger than any that weave writes"));
@@ -330,6 +352,10 @@ fn understood(text: &[u8]) -> Result<Entries, Fault> {
         Some(newer) if newer > FORMAT => return Err(Fault::Newer(newer)),
         _ => return Err(damaged(&"it does not say its format")),
     }
+    let machine = document
+        .as_object_mut()
+        .and_then(|fields| fields.remove(MACHINE))
+        .and_then(|mark| mark.as_str().map(str::to_owned));
     let entries = Entries::deserialize(document).map_err(|error| damaged(&error))?;
     let addresses = entries
         .attachments
@@ -344,7 +370,7 @@ fn understood(text: &[u8]) -> Result<Entries, Fault> {
             return Err(damaged(&format!("{:?} is no MAC address", attachment.mac)));
         }
     }
-    Ok(entries)
+    Ok((entries, machine))
 }
 
 /// Reads `02:00:00:00:00:01`.
@@ -407,6 +433,8 @@ const LOCK: &str = "host.lock";
 /// The field with the file's format, and the format that is written and read here.
 const VERSION: &str = "version";
 const FORMAT: u64 = 1;
+/// The field with the machine's mark.
+const MACHINE: &str = "machine";
 /// A bridge has 1,023 ports at most, an attachment a few hundred bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// How often the folder may go between its making and the opening of the file in it. A link that leads nowhere looks

@@ -16,6 +16,7 @@ mod guard;
 mod image;
 mod launch;
 mod ledger;
+mod machine;
 mod output;
 mod pages;
 mod password;
