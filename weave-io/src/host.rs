@@ -1,7 +1,7 @@
 //! The host's plumbing: bridge, TAP port, veths, namespaces, addresses, routes and kernel settings.
 //!
-//! This is the only code of the project that speaks netlink, and nothing here runs `ip` or
-//! `ethtool`. The router makes its bridge and enslaves its TAP with it, the host tool attaches
+//! This is the only code of the project that speaks netlink, and nothing here runs `ip`,
+//! `ethtool` or `conntrack`. The router makes its bridge and enslaves its TAP with it, the host tool attaches
 //! containers, and tests and demos build whole networks out of namespaces.
 //!
 //! [`Netlink`] is a handle on one network namespace. Its calls block until the kernel has answered,
@@ -33,6 +33,7 @@ mod addr;
 mod bridge;
 mod child;
 mod cidr;
+mod conntrack;
 mod error;
 mod fdb;
 mod link;

@@ -48,7 +48,14 @@ impl Failure {
         }
     }
 
-    /// 2 for a command line that asks for what cannot be, 0 for a reader that went away, 1 for everything else.
+    /// The same with an exit code of its own, for a command that stands for another program.
+    #[must_use]
+    pub fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    /// 2 for a command line that asks for what cannot be, 0 for a reader that went away, 1 for everything else, unless
+    /// [`Failure::with_code`] gave another.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

@@ -304,10 +304,14 @@ fn tap_failure(name: &str, error: &TapError) -> Failure {
 fn plumbing_failure(device: &str, error: &host::Error) -> Failure {
     let is_permission =
         matches!(error, host::Error::Refused { reason, .. } if reason.is_permission());
+    let is_read_only =
+        matches!(error, host::Error::Refused { reason, .. } if reason.is_read_only());
     let remedy = if matches!(error, host::Error::NotABridge { .. }) {
         "choose another --bridge, or remove that device"
     } else if is_permission {
         "run it as root, or as a container with --cap-add NET_ADMIN, or relay only with --no-port"
+    } else if is_read_only {
+        "a container cannot make the bridge: have the host make it first, as weave launch does"
     } else {
         "choose another --bridge or --tap, or relay only with --no-port"
     };

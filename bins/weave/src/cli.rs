@@ -34,11 +34,16 @@ use crate::run::{RunArgs, run as run_container};
 use crate::setup::{SetupArgs, setup};
 use crate::stop::{StopArgs, stop};
 use crate::trace::{TraceArgs, trace};
-use crate::wait::{WaitArgs, wait};
+use crate::wait;
 
 /// Runs the tool on a command line, the program's name first, and says how it ended.
 pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let mut args = args.into_iter().peekable();
+    let program = args.next();
+    if args.next_if(|first| first == "wait").is_some() {
+        return wait::main_with(std::iter::once("weave wait".into()).chain(args));
+    }
+    let cli = match Cli::try_parse_from(program.into_iter().chain(args)) {
         Ok(cli) => cli,
         Err(error) if is_answer(&error) => {
             let _ = write!(std::io::stdout(), "{error}");
@@ -134,9 +139,6 @@ enum Command {
     Setup(SetupArgs),
     /// Makes the router's image out of this program
     Image(ImageArgs),
-    /// Waits for a container's network, then becomes its program
-    #[command(hide = true)]
-    Wait(WaitArgs),
     /// Says how the router and its mesh are; exits 0 when healthy, 3 when degraded, 4 when not running
     Status(StatusArgs),
     /// Measures how long the way to a router and back takes, hop by hop
@@ -235,7 +237,6 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Guard(args) => in_runtime(async move { guard(&context, &args).await }),
         Command::Setup(args) => in_runtime(async move { setup(&context, &args).await }),
         Command::Image(args) => in_runtime(async move { image(&context, &args).await }),
-        Command::Wait(args) => in_runtime(async move { wait(&context, &args).await }),
         Command::Router { args } => Ok(router(cli.control, cli.state_dir, args)),
         Command::Status(args) => in_runtime(async move {
             if args.watch {

@@ -8,7 +8,6 @@ mod parse;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
 
 use async_trait::async_trait;
 use clap::ValueEnum;
@@ -54,6 +53,8 @@ pub(crate) struct Container {
     pub(crate) command: Vec<String>,
     /// The whole id of its image.
     pub(crate) image: String,
+    /// How often the engine has started it again, because it had died.
+    pub(crate) restarts: u32,
     /// Its labels and its image's.
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -162,6 +163,8 @@ pub(crate) trait Engine: Send + Sync {
     async fn running(&self) -> Result<Vec<Container>, EngineError>;
     /// `run -d ARGS`, and the new container's id.
     async fn run(&self, args: &[OsString]) -> Result<String, EngineError>;
+    /// What `run --help` prints: which flags there are, and which of them take a value.
+    async fn run_help(&self) -> Result<String, EngineError>;
     /// `create ARGS`, and the new container's id.
     async fn create(&self, args: &[OsString]) -> Result<String, EngineError>;
     /// Starts a created or stopped container.
@@ -174,14 +177,11 @@ pub(crate) trait Engine: Send + Sync {
     async fn logs(&self, container: &str, lines: u32) -> Result<Vec<String>, EngineError>;
     /// Looks up an image.
     async fn image(&self, image: &str) -> Result<Image, EngineError>;
-    /// Makes an image of a tar file's content, with `changes` as of a Dockerfile (`ENTRYPOINT […]`), and gives its id.
-    async fn import(
-        &self,
-        tar: &Path,
-        image: &str,
-        changes: &[&str],
-    ) -> Result<String, EngineError>;
-    /// Removes an image.
+    /// Takes the images of an archive as `save` writes them, with their names.
+    async fn load(&self, archive: Vec<u8>) -> Result<(), EngineError>;
+    /// The ids of all images that have this label.
+    async fn labelled(&self, label: &str) -> Result<Vec<String>, EngineError>;
+    /// Removes an image that no container is made of.
     async fn remove_image(&self, image: &str) -> Result<(), EngineError>;
     /// Waits until some container has started, died or gone, or until the engine itself went away (an error: ask again
     /// then, after a while). What happens between two calls is not missed, once the first has been made.

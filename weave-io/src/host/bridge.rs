@@ -116,7 +116,12 @@ impl Netlink {
             worker
                 .send_change(settings)
                 .map_err(refused("set the bridge port", port))?;
-            worker.disable_ipv6_autoconf(port)?;
+            match worker.disable_ipv6_autoconf(port) {
+                // In a container kernel settings can't be written. This one does not matter on a bridge's port:
+                // the bridge takes every frame before the port's own stack sees a router advertisement.
+                Err(Error::Refused { reason, .. }) if reason.is_read_only() => {}
+                done => done?,
+            }
             worker.set_up(port)
         })
     }

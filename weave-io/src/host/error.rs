@@ -135,6 +135,12 @@ impl Reason {
         matches!(self.errno, Some(Errno::EPERM | Errno::EACCES))
     }
 
+    /// True when what was to be written is shown read-only, as kernel settings are in most containers.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.errno == Some(Errno::EROFS)
+    }
+
     pub(super) fn is(&self, errno: Errno) -> bool {
         self.errno == Some(errno)
     }

@@ -2,6 +2,7 @@
 //! after the other.
 
 use std::future::Future;
+use std::io;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -142,6 +143,20 @@ impl Worker {
             handle
         };
         Ok(Self { handle, runtime })
+    }
+
+    /// Waits for a talk on a socket of its own, opened within.
+    pub(super) fn within<T>(
+        &self,
+        time_max: Duration,
+        talk: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, Reason> {
+        self.runtime.block_on(async {
+            match tokio::time::timeout(time_max, talk).await {
+                Ok(outcome) => outcome.map_err(Reason::from),
+                Err(_) => Err(Reason::words("the kernel has not answered in time")),
+            }
+        })
     }
 
     /// Waits for the answer to one request.

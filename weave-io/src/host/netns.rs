@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -132,6 +132,19 @@ impl NetNs {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The kernel's number for the namespace: the same for every handle on it, and no other's while it lives.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn id(&self) -> Result<u64, Error> {
+        // All namespaces are files of one file system, so their inode numbers tell them apart.
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(refused("look at network namespace", self.label()))?;
+        Ok(metadata.ino())
     }
 
     /// Removes the name, as `ip netns delete` does. What is in the namespace goes when the last

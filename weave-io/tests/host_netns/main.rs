@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bridges;
+mod conntrack;
 mod devices;
 mod fdb;
 mod namespaces;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         bridges::ports_come_and_go,
         bridges::the_routers_tap_takes_super_frames_and_every_group,
         bridges::two_containers_on_a_bridge_reach_each_other,
+        conntrack::what_is_remembered_of_a_port_is_dropped_and_nothing_else,
         devices::devices_are_looked_up_changed_and_removed,
         devices::a_device_moves_to_another_namespace,
         fdb::stations_of_a_bridge_are_noticed_as_they_come_and_go,

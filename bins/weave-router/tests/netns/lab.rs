@@ -17,6 +17,7 @@ pub(crate) mod nat;
 pub(crate) mod ping;
 pub(crate) mod process;
 pub(crate) mod shapes;
+mod usage;
 
 use std::fs;
 use std::io::Write;

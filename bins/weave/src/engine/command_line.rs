@@ -2,12 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use weave_router::words;
 
@@ -60,7 +59,7 @@ impl CommandLine {
         let mut command = self.command(args);
         // Not where the user's own arguments are passed on: `-e LANG` takes the value from here.
         command.env("LANG", "C").env("LC_ALL", "C");
-        let answer = tokio::time::timeout(PATIENCE, self.outcome(command, false));
+        let answer = tokio::time::timeout(PATIENCE, self.outcome(command, None, false));
         let answer = answer.await.unwrap_or_else(|_| {
             Err(EngineError::NotRunning {
                 program: self.kind.program(),
@@ -74,7 +73,7 @@ impl CommandLine {
     async fn work(&self, verb: &[&str], args: &[OsString]) -> Result<String, EngineError> {
         let verb = verb.iter().map(OsStr::new);
         let command = self.command(verb.chain(args.iter().map(OsString::as_os_str)));
-        let answer = self.outcome(command, true).await?;
+        let answer = self.outcome(command, None, true).await?;
         let answer = self.succeeded(answer, Asked::Nothing)?;
         // Podman may print lines of a pull before it.
         Ok(answer
@@ -94,14 +93,27 @@ impl CommandLine {
         }
     }
 
-    /// Runs it to its end; `shown`: what is on the way to it goes to stderr at once.
-    async fn outcome(&self, mut command: Command, shown: bool) -> Result<Answer, EngineError> {
+    /// Runs it to its end, with `input` if it is to have some; `shown`: what is on the way to its end goes to stderr at
+    /// once.
+    async fn outcome(
+        &self,
+        mut command: Command,
+        input: Option<Vec<u8>>,
+        shown: bool,
+    ) -> Result<Answer, EngineError> {
         let mut child = command.spawn().map_err(|error| self.not_started(&error))?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(self.not_started(&io::Error::other("it has no output")));
         };
-        let (stdout, stderr, status) =
-            tokio::join!(whole(stdout), messages(stderr, shown), child.wait());
+        let stdin = child.stdin.take();
+        let feed = async move {
+            if let (Some(mut stdin), Some(input)) = (stdin, input) {
+                // One that does not read on says why on stderr.
+                let _ = stdin.write_all(&input).await;
+            }
+        };
+        let ((), stdout, stderr, status) =
+            tokio::join!(feed, whole(stdout), messages(stderr, shown), child.wait());
         Ok(Answer {
             success: status.map_err(|error| self.not_started(&error))?.success(),
             stdout: stdout.map_err(|error| self.not_started(&error))?,
@@ -194,6 +206,11 @@ impl Engine for CommandLine {
         self.work(&["run", "--detach"], args).await
     }
 
+    async fn run_help(&self) -> Result<String, EngineError> {
+        let answer = self.ask(&["run", "--help"], Asked::Nothing).await?;
+        Ok(answer.stdout)
+    }
+
     async fn create(&self, args: &[OsString]) -> Result<String, EngineError> {
         self.work(&["create"], args).await
     }
@@ -241,18 +258,30 @@ impl Engine for CommandLine {
         parse::image(answer.stdout.trim())
     }
 
-    async fn import(
-        &self,
-        tar: &Path,
-        image: &str,
-        changes: &[&str],
-    ) -> Result<String, EngineError> {
-        let mut args: Vec<OsString> = Vec::new();
-        for change in changes {
-            args.extend(["--change".into(), change.into()]);
-        }
-        args.extend([tar.into(), image.into()]);
-        self.work(&["import"], &args).await
+    async fn load(&self, archive: Vec<u8>) -> Result<(), EngineError> {
+        let mut command = self.command(["load", "--quiet"]);
+        command
+            .stdin(Stdio::piped())
+            .env("LANG", "C")
+            .env("LC_ALL", "C");
+        let answer = self.outcome(command, Some(archive), false).await?;
+        self.succeeded(answer, Asked::Nothing)?;
+        Ok(())
+    }
+
+    async fn labelled(&self, label: &str) -> Result<Vec<String>, EngineError> {
+        let filter = format!("label={label}");
+        let args = ["images", "--quiet", "--no-trunc", "--filter", &filter];
+        let answer = self.ask(&args, Asked::Nothing).await?;
+        let mut ids: Vec<String> = answer
+            .stdout
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        // An image of two names stands there twice.
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
 
     async fn remove_image(&self, image: &str) -> Result<(), EngineError> {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::{Container, Engine, EngineError, EngineInfo, EngineKind, Image};
 
@@ -85,6 +86,7 @@ impl Fake {
             network_mode: "default".to_owned(),
             command: vec!["/bin/sh".to_owned()],
             image: "sha256:0".to_owned(),
+            restarts: 0,
             labels: BTreeMap::new(),
         }
     }
@@ -168,6 +170,11 @@ impl Engine for Fake {
         self.make("run", args, Some(PID))
     }
 
+    async fn run_help(&self) -> Result<String, EngineError> {
+        self.call("run", &["--help"])?;
+        Ok("  -i, --interactive     Keep stdin open\n      --future        A switch of tomorrow\n".to_owned())
+    }
+
     async fn create(&self, args: &[OsString]) -> Result<String, EngineError> {
         self.make("create", args, None)
     }
@@ -206,39 +213,62 @@ impl Engine for Fake {
         })
     }
 
-    async fn import(
-        &self,
-        tar: &Path,
-        image: &str,
-        changes: &[&str],
-    ) -> Result<String, EngineError> {
-        self.call("import", &[&changes.join(" "), image])?;
-        let size = std::fs::metadata(tar).map_or(0, |metadata| metadata.len());
-        let labels = changes.iter().filter_map(|change| {
-            let (key, value) = change.strip_prefix("LABEL ")?.split_once('=')?;
-            Some((key.to_owned(), value.to_owned()))
-        });
-        let labels = labels.collect();
-        let mut state = self.state();
-        let id = format!("sha256:{}", state.images.len() + 1);
-        let made = Image {
-            id: id.clone(),
-            size,
-            labels,
+    async fn load(&self, archive: Vec<u8>) -> Result<(), EngineError> {
+        self.call("load", &[])?;
+        let files = files(&archive);
+        let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+        let config_name = manifest[0]["Config"].as_str().unwrap();
+        let config: Value = serde_json::from_slice(&files[config_name]).unwrap();
+        let labels = config["config"]["Labels"].clone();
+        let image = Image {
+            id: format!("sha256:{}", config_name.trim_end_matches(".json")),
+            size: archive.len() as u64,
+            labels: serde_json::from_value(labels).unwrap(),
         };
-        state.images.insert(image.to_owned(), made);
-        Ok(id)
+        let name = manifest[0]["RepoTags"][0].as_str().unwrap().to_owned();
+        let mut state = self.state();
+        let images = &mut state.images;
+        // One that loses its name stays, without.
+        if let Some(before) = images.remove(&name)
+            && before != image
+        {
+            images.insert(before.id.clone(), before);
+        }
+        images.insert(name, image);
+        Ok(())
+    }
+
+    async fn labelled(&self, label: &str) -> Result<Vec<String>, EngineError> {
+        self.call("images", &[label])?;
+        let state = self.state();
+        let images = state.images.values();
+        let images = images.filter(|image| image.labels.contains_key(label));
+        Ok(images.map(|image| image.id.clone()).collect())
     }
 
     async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
         self.call("rmi", &[image])?;
-        self.state().images.remove(image);
+        let images = &mut self.state().images;
+        images.retain(|name, each| name != image && each.id != image);
         Ok(())
     }
 
     async fn event(&mut self) -> Result<(), EngineError> {
         self.call("events", &[])
     }
+}
+
+/// The files of a tar.
+fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut archive = tar::Archive::new(archive);
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        (name, content)
+    });
+    entries.collect()
 }
 
 /// The process id of every container that this engine starts.

@@ -21,6 +21,7 @@ pub(super) fn container(json: &str) -> Result<Container, EngineError> {
         network_mode: inspected.host_config.network_mode,
         command,
         image: inspected.image,
+        restarts: inspected.restart_count,
         labels: inspected.config.labels.unwrap_or_default(),
     })
 }
@@ -189,6 +190,8 @@ struct InspectedContainer {
     args: Option<Vec<String>>,
     #[serde(default)]
     image: String,
+    #[serde(default)]
+    restart_count: u32,
     #[serde(default)]
     config: InspectedConfig,
 }

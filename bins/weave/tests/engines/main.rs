@@ -1,0 +1,26 @@
+//! Every feature of the tool on real engines: dockerd and podman on hosts that are namespaces of this machine, driven
+//! by the command lines that a user types.
+//!
+//! Needs root, dockerd, and busybox-static for the containers' image, and says so where it is ignored without. A test
+//! that fails prints what each host's engine said. What a host is, and how to write a test, is in [`lab`].
+// All of this is tests, which clippy tells by an attribute that a harness of one's own has none of.
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+mod lab;
+#[path = "../../../../weave-io/tests/support/root_tests.rs"]
+mod root_tests;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    const TESTS: &[root_tests::RootTest] = root_tests::tests![
+        harness::an_engine_of_its_own_runs_containers,
+        harness::podman_runs_containers_too,
+        harness::hosts_meet_on_the_underlay_until_they_are_cut_off,
+        harness::a_snapshot_shows_every_change_and_nothing_else,
+        harness::a_reboot_keeps_files_and_images_and_nothing_else,
+        harness::nothing_outlives_a_killed_run,
+    ];
+    lab::run(TESTS)
+}
