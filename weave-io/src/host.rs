@@ -11,7 +11,7 @@
 //! it matters say which it was.
 //!
 //! ```no_run
-//! use weave_io::host::{Netlink, Route, ScopedNetNs};
+//! use weave_io::host::{Netlink, ScopedNetNs};
 //!
 //! # fn main() -> Result<(), weave_io::host::Error> {
 //! let container = ScopedNetNs::create("example")?; // removed when dropped
@@ -24,12 +24,13 @@
 //! let inside = Netlink::open_in(&container)?;
 //! inside.add_address("ethwe", "10.2.1.1/24".parse().expect("a constant"))?;
 //! inside.set_up("ethwe")?;
-//! inside.add_route(&Route::on_device("224.0.0.0/4".parse().expect("a constant"), "ethwe"))?;
+//! inside.route_multicast_ipv4("ethwe")?;
 //! # Ok(())
 //! # }
 //! ```
 
 mod addr;
+mod announce;
 mod bridge;
 mod child;
 mod cidr;
@@ -37,6 +38,7 @@ mod conntrack;
 mod error;
 mod fdb;
 mod link;
+mod multicast;
 mod netlink;
 mod netns;
 mod route;
@@ -44,8 +46,9 @@ mod sysctl;
 mod veth;
 
 pub use addr::InterfaceAddress;
+pub use announce::AddressHolder;
 pub use bridge::Ensured;
-pub use child::end_with_parent;
+pub use child::{end_with_parent, in_own_session};
 pub use cidr::{Cidr, CidrError};
 pub use error::{Error, Reason};
 pub use fdb::FdbWatch;

@@ -9,6 +9,7 @@ mod failure;
 mod frame_log;
 mod log;
 mod metrics;
+mod notify;
 mod options;
 mod password;
 mod port;
@@ -18,6 +19,7 @@ mod socket;
 mod underlay;
 
 pub use crate::failure::{Failure, is_answer, usage_line, words};
+pub use crate::notify::Notifier;
 pub use crate::options::{CONTROL, Options, STATE_DIR};
 pub use crate::password::{Secret, read, read_file};
 

@@ -11,10 +11,13 @@ use tracing::Level;
 use weave_core::Config;
 use weave_crypto::{Identity, NetworkId, Passwords};
 use weave_io::host::Cidr;
-use weave_io::{FramePort, RunConfig, Running, Sockets, StartError, StateDir, StateError, Station};
+use weave_io::{
+    FramePort, Handle, RunConfig, Running, Sockets, StartError, StateDir, StateError, Station,
+};
 use weave_mesh::MeshConfig;
 
 use crate::control::{self, Api, VERSION};
+use crate::notify::Notifier;
 use crate::password::{self, Door};
 use crate::port::{LocalPort, PortKind};
 use crate::socket::ControlSocket;
@@ -82,10 +85,18 @@ async fn serve(options: Options) -> Result<(), Failure> {
         underlay,
     };
     let metrics = metrics.map(|listener| metrics::serve(listener, api.handle.clone()));
+    let notifier = Arc::new(Notifier::from_environment());
+    let status = api.handle.clone();
     let api = tokio::spawn(control::serve(listener, api));
     let metrics = metrics.map(tokio::spawn);
-    let result = until_the_end(running, signals).await;
+    let manager = notifier
+        .is_heard()
+        .then(|| tokio::spawn(tell_manager(Arc::clone(&notifier), status)));
+    let result = until_the_end(running, signals, &notifier).await;
     api.abort();
+    if let Some(manager) = manager {
+        manager.abort();
+    }
     if let Some(metrics) = metrics {
         metrics.abort();
     }
@@ -272,14 +283,36 @@ fn announce(options: &Options, has_password: bool, running: &Running, kind: &Por
     }
 }
 
+/// Keeps the service manager's line about the router as `weave status` has it.
+async fn tell_manager(notifier: Arc<Notifier>, handle: Handle) {
+    let mut told = None;
+    while let Ok(status) = handle.status().await {
+        let verdict = Some(status.verdict().sentence);
+        if verdict != told {
+            let text = verdict.as_deref().unwrap_or_default();
+            match told {
+                None => notifier.ready(text),
+                Some(_) => notifier.status(text),
+            }
+            told = verdict;
+        }
+        tokio::time::sleep(TELL_EVERY).await;
+    }
+}
+
 /// Waits for a signal, then for the goodbyes; or for the router's own end.
-async fn until_the_end(running: Running, mut signals: Signals) -> Result<(), Failure> {
+async fn until_the_end(
+    running: Running,
+    mut signals: Signals,
+    notifier: &Notifier,
+) -> Result<(), Failure> {
     let handle = running.handle();
     let mut ended = std::pin::pin!(running.wait());
     let ended = tokio::select! {
         ended = &mut ended => ended,
         name = signals.next() => {
             tracing::info!("ends on {name}");
+            notifier.stopping();
             let goodbye = async {
                 // One that has ended already needs no goodbye.
                 let _ = handle.shutdown().await;
@@ -322,6 +355,9 @@ impl Signals {
 
 /// How long an end on request may take in all, goodbyes included.
 const GOODBYE: Duration = Duration::from_millis(1500);
+
+/// How old what the service manager was told may be.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Whether the processor has AES instructions; without, ChaCha20 is the faster cipher.
 fn has_fast_aes() -> bool {

@@ -50,12 +50,3 @@ pub(crate) struct DetachArgs {}
 pub(crate) async fn detach(context: &Context, args: &DetachArgs) -> Result<ExitCode, Failure> {
     todo!("{context:?} {args:?}")
 }
-
-/// The flags of `weave start`.
-#[derive(Debug, Args)]
-pub(crate) struct StartArgs {}
-
-/// Runs `weave start`.
-pub(crate) async fn start(context: &Context, args: &StartArgs) -> Result<ExitCode, Failure> {
-    todo!("{context:?} {args:?}")
-}

@@ -14,7 +14,7 @@ use weave_core::Status;
 use weave_mesh::Target;
 use weave_router::{CONTROL, Failure, STATE_DIR, is_answer, usage_line, words};
 
-use crate::attach::{AttachArgs, DetachArgs, StartArgs, attach_command, detach, start};
+use crate::attach::{AttachArgs, DetachArgs, attach_command, detach};
 use crate::client::{Client, ClientError};
 use crate::context::Context;
 use crate::demo::{DemoArgs, demo};
@@ -22,7 +22,7 @@ use crate::engine::EngineKind;
 use crate::expose::{ExposeArgs, HideArgs, expose, hide};
 use crate::guard::{GuardArgs, guard};
 use crate::image::{ImageArgs, image};
-use crate::launch::{LaunchArgs, launch};
+use crate::launch::{LaunchArgs, launch, translated};
 use crate::output::Output;
 use crate::pages::{CompletionArgs, ManArgs, completion, man};
 use crate::password::{GenkeyArgs, PasswordArgs, genkey, password};
@@ -32,6 +32,7 @@ use crate::render::{self, Section};
 use crate::reset::{ResetArgs, reset};
 use crate::run::{RunArgs, run as run_container};
 use crate::setup::{SetupArgs, setup};
+use crate::start::{StartArgs, start};
 use crate::stop::{StopArgs, stop};
 use crate::trace::{TraceArgs, trace};
 use crate::wait;
@@ -43,7 +44,7 @@ pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.next_if(|first| first == "wait").is_some() {
         return wait::main_with(std::iter::once("weave wait".into()).chain(args));
     }
-    let cli = match Cli::try_parse_from(program.into_iter().chain(args)) {
+    let cli = match Cli::try_parse_from(translated(program.into_iter().chain(args))) {
         Ok(cli) => cli,
         Err(error) if is_answer(&error) => {
             let _ = write!(std::io::stdout(), "{error}");

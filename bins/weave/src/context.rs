@@ -29,6 +29,21 @@ impl Context {
         Client::new(&self.control)
     }
 
+    /// Refuses to go on without root.
+    ///
+    /// # Errors
+    /// That it is not root's, of `what` the user wanted.
+    pub(crate) fn need_root(&self, what: &str) -> Result<(), Failure> {
+        if nix::unistd::geteuid().is_root() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            what,
+            "only root may change this host's network",
+            "run it with sudo",
+        ))
+    }
+
     /// The engine that was named, or the one that is installed: docker first.
     ///
     /// # Errors

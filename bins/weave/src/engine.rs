@@ -125,7 +125,12 @@ pub(crate) enum EngineError {
 impl EngineError {
     /// As a failure of what the user wanted, for instance `cannot attach c1`, with what mends it.
     pub(crate) fn while_doing(&self, what: impl Into<String>) -> Failure {
-        let remedy = match self {
+        Failure::new(what, self.to_string(), self.remedy())
+    }
+
+    /// What mends it; empty where only the engine's words tell.
+    pub(crate) fn remedy(&self) -> String {
+        match self {
             Self::NotInstalled { program } => {
                 format!("install it: apt-get install {}", package(program))
             }
@@ -136,8 +141,7 @@ impl EngineError {
             Self::NoContainer { program, .. } => format!("{program} ps -a lists those there are"),
             Self::NoImage { program, .. } => format!("{program} images lists those there are"),
             Self::Refused { .. } => String::new(),
-        };
-        Failure::new(what, self.to_string(), remedy)
+        }
     }
 }
 

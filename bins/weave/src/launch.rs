@@ -1,17 +1,232 @@
 //! `weave launch`: makes the bridge and starts the router, in a container of its own or as a process.
 
+mod args;
+mod container;
+mod password;
+mod process;
+mod ready;
+pub(crate) mod running;
+mod tun;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
-use weave_router::Failure;
+use weave_io::host::Netlink;
+use weave_router::{Failure, Options, words};
 
 use crate::context::Context;
+use crate::engine::Engine;
+use crate::image::{self, Program};
+use crate::ledger::{Launched, Ledger, warn};
+use crate::plumbing::{self, bridge_name};
+use crate::undo::Undo;
 
-/// The flags of `weave launch`.
-#[derive(Debug, Args)]
-pub(crate) struct LaunchArgs {}
+pub(crate) use args::{LaunchArgs, translated};
+pub(crate) use process::LOG;
+use running::Router;
 
 /// Runs `weave launch`.
 pub(crate) async fn launch(context: &Context, args: &LaunchArgs) -> Result<ExitCode, Failure> {
-    todo!("{context:?} {args:?}")
+    let (options, _) = args.options(context)?;
+    let secrets = password::given(args)?;
+    context.need_root("cannot launch the router")?;
+    let engine = match args.no_container {
+        true => None,
+        false => {
+            let engine = context.engine()?;
+            container::check(engine.as_ref()).await?;
+            Some(engine)
+        }
+    };
+    let engine = engine.as_deref();
+    let mut ledger = Ledger::lock(&context.state_dir)?;
+    let mut plan = Plan::new(context, args, options, &ledger)?;
+    let dead = match Router::find(engine, &plan.bridge, &plan.control).await? {
+        Router::None => None,
+        Router::Dead(container) => Some(container.id),
+        running @ (Router::Container(_) | Router::Process(_)) => {
+            return mend(context, engine, &mut ledger, &plan, &running).await;
+        }
+    };
+    let netlink = Netlink::open()
+        .map_err(|error| Failure::new("cannot launch the router", error.to_string(), ""))?;
+    let before = ledger.entries.clone();
+    let mut undo = Undo::new();
+    let started = async {
+        if plan.has_tap() {
+            tun::ensure()?;
+        }
+        if plan.is_on_bridge() {
+            plumbing::ensure(&netlink, &mut ledger, &plan.bridge, &mut undo).await?;
+        }
+        make_folder_of(&plan.control, &mut undo)?;
+        if let Some(file) = password::keep(&plan.state_dir, &secrets, &mut undo)? {
+            plan.add_password_file(&file)?;
+        }
+        let client = context.client();
+        let id = match engine {
+            Some(engine) => {
+                container::start(engine, &plan, dead.as_deref(), &client, &mut undo).await?
+            }
+            None => process::start(&plan, &client, &mut undo).await?.to_string(),
+        };
+        ledger.entries.launched = Some(Launched {
+            engine: engine.map(Engine::kind),
+            args: plan.args.clone(),
+        });
+        ledger.save()?;
+        Ok(id)
+    };
+    match started.await {
+        Ok(id) => {
+            undo.keep();
+            context.output.line(&id)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => {
+            undo.back().await;
+            ledger.entries = before;
+            if let Err(failure) = ledger.save() {
+                warn(&failure.to_string());
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// What is to be started.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    options: Options,
+    /// The router's arguments, with the peers last.
+    args: Vec<String>,
+    /// The bridge that this host's network is on, whether or not the router is.
+    bridge: String,
+    /// Absolute, as below.
+    state_dir: PathBuf,
+    control: PathBuf,
+}
+
+impl Plan {
+    fn new(
+        context: &Context,
+        args: &LaunchArgs,
+        options: Options,
+        ledger: &Ledger,
+    ) -> Result<Self, Failure> {
+        let bridge = bridge_name(context, &ledger.entries);
+        let is_on_bridge = is_on_bridge(&options);
+        let known = Context {
+            bridge: is_on_bridge.then(|| bridge.clone()),
+            ..context.clone()
+        };
+        let (options, args) = args.options(&known)?;
+        let plan = Self {
+            state_dir: options.state_dir.clone(),
+            control: options.control.clone(),
+            options,
+            args,
+            bridge,
+        };
+        plan.check_folders()?;
+        Ok(plan)
+    }
+
+    /// The folders are mounted into the container, by a syntax in which a colon ends a path.
+    fn check_folders(&self) -> Result<(), Failure> {
+        let folder = self.control.parent().unwrap_or(Path::new("/"));
+        if folder == Path::new("/") {
+            return Err(Failure::usage(
+                format!(
+                    "cannot put the control socket at {}",
+                    self.control.display()
+                ),
+                "its folder is shared with the router's container",
+                "give it a folder of its own with --control PATH",
+            ));
+        }
+        for path in [&self.state_dir, folder] {
+            if path.as_os_str().as_encoded_bytes().contains(&b':') {
+                return Err(Failure::usage(
+                    format!("cannot use the folder {}", path.display()),
+                    "there is a colon in its name, which container engines take for its end",
+                    "give another one with --state-dir or --control",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_password_file(&mut self, file: &Path) -> Result<(), Failure> {
+        // Before the peers.
+        let at = self.args.len() - self.options.peers.len().min(self.args.len());
+        self.args
+            .insert(at, format!("--password-file={}", file.display()));
+        Ok(())
+    }
+
+    fn is_on_bridge(&self) -> bool {
+        is_on_bridge(&self.options)
+    }
+
+    fn has_tap(&self) -> bool {
+        !self.options.no_port && self.options.pcap.is_none()
+    }
+}
+
+fn is_on_bridge(options: &Options) -> bool {
+    !options.no_port && options.tap.is_none() && options.pcap.is_none()
+}
+
+/// One that runs already: what is missing beside it is put back; where nothing was, it is an error to launch another.
+async fn mend(
+    _context: &Context,
+    engine: Option<&dyn Engine>,
+    _ledger: &mut Ledger,
+    _plan: &Plan,
+    running: &Router,
+) -> Result<ExitCode, Failure> {
+    let _ = engine;
+    Err(runs_already(running))
+}
+
+fn runs_already(running: &Router) -> Failure {
+    let mut why = format!("it runs already: {}", running.words());
+    if let Router::Container(container) = running
+        && let Ok(program) = Program::own()
+        && container.labels.get(image::LABEL).map(String::as_str) != Some(program.digest())
+    {
+        why.push_str(", of another build than this tool");
+    }
+    Failure::new("cannot launch the router", why, "weave stop ends it")
+}
+
+/// The folder of the control socket, which the engine mounts into the container.
+fn make_folder_of(control: &Path, undo: &mut Undo<'_>) -> Result<(), Failure> {
+    let folder = control.parent().unwrap_or(Path::new("/"));
+    let parent = folder.parent().unwrap_or(Path::new("/"));
+    let made = fs::create_dir_all(parent).and_then(|()| match fs::create_dir(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    });
+    match made {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let folder = folder.to_owned();
+            undo.push(async move {
+                // Somebody may have put something there meanwhile.
+                let _ = fs::remove_dir(folder);
+                Ok(())
+            });
+            Ok(())
+        }
+        Err(error) => Err(Failure::new(
+            format!("cannot make the folder {}", folder.display()),
+            words(&error),
+            "give another one with --control PATH",
+        )),
+    }
 }

@@ -29,6 +29,7 @@ mod reset;
 mod rules;
 mod run;
 mod setup;
+mod start;
 mod stop;
 mod trace;
 mod undo;

@@ -1,6 +1,12 @@
 //! The bridge of the host's containers, and the router's port on it.
 
-use netlink_packet_route::link::{BridgeMulticastRouterType, BridgeStpState};
+use std::pin::pin;
+
+use futures_util::TryStreamExt;
+use netlink_packet_route::link::{
+    BridgeMulticastRouterType, BridgePortState, BridgeStpState, InfoBridgePort, InfoPortData,
+    LinkAttribute, LinkInfo,
+};
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder};
 
 use super::error::refused;
@@ -69,6 +75,18 @@ impl Netlink {
     pub fn detach(&self, port: &str) -> Result<(), Error> {
         self.on(port, |worker, port| {
             worker.change("detach", port, LinkMessageBuilder::nocontroller)
+        })
+    }
+
+    /// Whether the bridge the device is attached to forwards its frames. Without spanning tree that is so as soon as
+    /// the kernel has noticed that both ends of the cable are up, within a second or so; frames until then are lost.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`], [`Error::NotAPort`] or [`Error::Refused`].
+    pub fn port_forwards(&self, port: &str) -> Result<bool, Error> {
+        self.on(port, |worker, port| {
+            let forwards = worker.port_state(port)? == Some(BridgePortState::Forwarding);
+            Ok(forwards)
         })
     }
 
@@ -159,6 +177,36 @@ impl Worker {
             self.discard(bridge);
         }
         configured.map(|()| ensured)
+    }
+
+    fn port_state(&self, port: &str) -> Result<Option<BridgePortState>, Error> {
+        let index = self.link(port)?.index;
+        let request = self.handle.link().get().match_index(index).execute();
+        let answer = self
+            .wait(async { pin!(request).try_next().await })
+            .map_err(refused("look up", port))?;
+        let attributes = answer.map(|message| message.attributes).unwrap_or_default();
+        let infos = attributes.into_iter().find_map(|attribute| {
+            let LinkAttribute::LinkInfo(infos) = attribute else {
+                return None;
+            };
+            Some(infos)
+        });
+        let settings = infos.into_iter().flatten().find_map(|info| {
+            let LinkInfo::PortData(InfoPortData::BridgePort(settings)) = info else {
+                return None;
+            };
+            Some(settings)
+        });
+        let settings = settings.ok_or_else(|| Error::NotAPort {
+            device: port.to_owned(),
+        })?;
+        Ok(settings.into_iter().find_map(|setting| {
+            let InfoBridgePort::State(state) = setting else {
+                return None;
+            };
+            Some(state)
+        }))
     }
 
     fn configure_bridge(&self, bridge: &str, mac: Option<[u8; 6]>) -> Result<(), Error> {

@@ -23,6 +23,8 @@ pub struct Link {
     pub name: String,
     /// What it is: `bridge`, `veth`, `tun`; `None` for hardware and loopback.
     pub kind: Option<String>,
+    /// What somebody noted on it ([`Netlink::set_alias`]).
+    pub alias: Option<String>,
     /// Its Ethernet address.
     pub mac: Option<[u8; 6]>,
     /// Largest IP packet, in bytes.
@@ -99,6 +101,20 @@ impl Netlink {
     /// [`Error::NoDevice`] or [`Error::Refused`].
     pub fn set_mac(&self, device: &str, mac: [u8; 6]) -> Result<(), Error> {
         self.on(device, move |worker, device| worker.set_mac(device, mac))
+    }
+
+    /// Notes a text on the device, at most 255 bytes, which whoever sees the device can read (`ip link` shows it). An
+    /// empty one takes it away.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] or [`Error::Refused`].
+    pub fn set_alias(&self, device: &str, alias: &str) -> Result<(), Error> {
+        let alias = alias.to_owned();
+        self.on(device, move |worker, device| {
+            worker.change("note an alias on", device, |change| {
+                change.append_extra_attribute(LinkAttribute::IfAlias(alias))
+            })
+        })
     }
 
     /// Gives the device another name. Kernels before 6.2 rename only what is switched off.
@@ -274,6 +290,7 @@ impl Link {
             index: message.header.index,
             name: String::new(),
             kind: None,
+            alias: None,
             mac: None,
             mtu_bytes: 0,
             up: flags.contains(LinkFlags::Up),
@@ -285,6 +302,8 @@ impl Link {
         for attribute in &message.attributes {
             if let LinkAttribute::IfName(name) = attribute {
                 link.name.clone_from(name);
+            } else if let LinkAttribute::IfAlias(alias) = attribute {
+                link.alias = Some(alias.clone());
             } else if let LinkAttribute::Address(address) = attribute {
                 link.mac = address.as_slice().try_into().ok();
             } else if let LinkAttribute::Mtu(mtu_bytes) = attribute {

@@ -130,7 +130,7 @@ impl Netlink {
 }
 
 impl Worker {
-    fn add_route(&self, route: &Route) -> Result<bool, Error> {
+    pub(super) fn add_route(&self, route: &Route) -> Result<bool, Error> {
         let message = self.route_message(route)?;
         match self.wait(self.handle.route().add(message).execute()) {
             Ok(()) => Ok(true),
@@ -254,7 +254,7 @@ impl Worker {
         })
     }
 
-    fn route_message(&self, route: &Route) -> Result<RouteMessage, Error> {
+    pub(super) fn route_message(&self, route: &Route) -> Result<RouteMessage, Error> {
         let to = route.to.network();
         let mut message = match to.address() {
             IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
@@ -280,7 +280,7 @@ impl Worker {
     }
 }
 
-fn destination(message: &RouteMessage) -> Option<Cidr> {
+pub(super) fn destination(message: &RouteMessage) -> Option<Cidr> {
     let address = message.attributes.iter().find_map(|attribute| {
         let RouteAttribute::Destination(address) = attribute else {
             return None;
@@ -291,7 +291,7 @@ fn destination(message: &RouteMessage) -> Option<Cidr> {
 }
 
 /// Gateway and device of a next hop.
-fn hop(attributes: &[RouteAttribute]) -> (Option<IpAddr>, Option<u32>) {
+pub(super) fn hop(attributes: &[RouteAttribute]) -> (Option<IpAddr>, Option<u32>) {
     let mut gateway = None;
     let mut index = None;
     for attribute in attributes {

@@ -8,6 +8,14 @@ pub(super) fn devices_are_looked_up_changed_and_removed() {
     let namespace = ScopedNetNs::create(&unique_name()).unwrap();
     let host = Netlink::open_in(&namespace).unwrap();
     host.create_veth("v0", "v1", None).unwrap();
+    assert_eq!(host.link("v0").unwrap().alias, None);
+    host.set_alias("v0", "for the test").unwrap();
+    assert_eq!(
+        host.link("v0").unwrap().alias.as_deref(),
+        Some("for the test")
+    );
+    host.set_alias("v0", "").unwrap();
+    assert_eq!(host.link("v0").unwrap().alias, None);
     assert_eq!(
         host.create_veth("v0", "v2", None),
         Err(Error::DeviceExists {

@@ -3,6 +3,7 @@
 // All of this is tests, which clippy tells by an attribute that a harness of one's own has none of.
 #![allow(clippy::unwrap_used)]
 
+mod announce;
 mod bridges;
 mod conntrack;
 mod devices;
@@ -23,6 +24,12 @@ use weave_io::host::{Cidr, NetNs};
 
 fn main() -> ExitCode {
     const TESTS: &[root_tests::RootTest] = root_tests::tests![
+        announce::an_address_that_nobody_has_is_known_to_be_free_in_300_ms,
+        announce::whoever_has_an_address_answers_a_probe,
+        announce::of_two_who_ask_for_one_address_at_the_same_time_none_takes_it,
+        announce::an_announcement_changes_what_the_neighbours_know,
+        announce::a_device_that_is_off_or_none_is_refused,
+        announce::multicast_leaves_by_the_device_that_was_chosen,
         bridges::a_bridge_is_made_once_with_our_settings,
         bridges::a_bridge_left_with_other_settings_is_put_right,
         bridges::ports_come_and_go,

@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) info: EngineInfo,
     /// What each container has written.
     pub(crate) logs: Vec<String>,
+    /// Whether the program of a container that is run ends at once, and is started again and again.
+    pub(crate) dies: bool,
     /// Calls that fail, by their verbs; once each.
     failures: Vec<(String, EngineError)>,
 }
@@ -49,6 +51,7 @@ impl Fake {
                     remapped: false,
                 },
                 logs: Vec::new(),
+                dies: false,
                 failures: Vec::new(),
             })),
         }
@@ -117,8 +120,11 @@ impl Fake {
             .iter()
             .position(|word| word == "--name")
             .and_then(|at| words.get(at + 1));
-        let container = self.container(named.cloned().unwrap_or_else(|| "unnamed".to_owned()), pid);
+        let mut container =
+            self.container(named.cloned().unwrap_or_else(|| "unnamed".to_owned()), pid);
         let id = container.id.clone();
+        let dies = pid.is_some() && self.state().dies;
+        container.restarts = u32::from(dies);
         self.state().containers.push(container);
         Ok(id)
     }
@@ -172,7 +178,10 @@ impl Engine for Fake {
 
     async fn run_help(&self) -> Result<String, EngineError> {
         self.call("run", &["--help"])?;
-        Ok("  -i, --interactive     Keep stdin open\n      --future        A switch of tomorrow\n".to_owned())
+        Ok(
+            "  -i, --interactive     Keep stdin open\n      --future        A switch of tomorrow\n"
+                .to_owned(),
+        )
     }
 
     async fn create(&self, args: &[OsString]) -> Result<String, EngineError> {
