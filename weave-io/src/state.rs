@@ -99,6 +99,17 @@ pub enum StateError {
 }
 
 impl StateDir {
+    /// The names of the files that may come to be in the folder; the last one to be removed is the one that keeps others
+    /// out of it.
+    pub const FILES: [&str; 6] = [
+        "identity",
+        "identity.bak",
+        "passwords",
+        "boot-id",
+        "peers",
+        "lock",
+    ];
+
     /// Peers kept to rejoin after a restart: more than enough to find the mesh again.
     pub const PEERS_MAX: usize = 256;
 
@@ -145,14 +156,7 @@ impl StateDir {
     pub fn discard_if_new(self) {
         if self.is_new {
             // Whatever is left is what the next start finds, and takes.
-            for name in [
-                "identity",
-                "identity.bak",
-                "passwords",
-                "boot-id",
-                "peers",
-                "lock",
-            ] {
+            for name in Self::FILES {
                 let _ = fs::remove_file(self.path.join(name));
             }
             let _ = fs::remove_dir(&self.path);

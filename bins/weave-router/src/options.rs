@@ -244,25 +244,13 @@ fn metrics_address(text: &str) -> Result<SocketAddr, String> {
 /// An address that a single host can have.
 fn overlay_address(text: &str) -> Result<String, String> {
     let cidr: Cidr = text.parse().map_err(|error: CidrError| error.to_string())?;
-    let address = cidr.address();
-    let is_one_host = match address {
-        IpAddr::V4(v4) => {
-            // Without a host part there are two hosts (RFC 3021) or one, and nothing is reserved.
-            let hosts = u32::MAX.checked_shr(cidr.prefix_len().into()).unwrap_or(0);
-            let host = v4.to_bits() & hosts;
-            let reserved = hosts > 1 && (host == 0 || host == hosts);
-            !(reserved
-                || v4.is_loopback()
-                || v4.is_multicast()
-                || v4.is_unspecified()
-                || v4.is_broadcast())
-        }
-        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_multicast() || v6.is_unspecified()),
-    };
-    if is_one_host {
+    if cidr.is_one_host() {
         Ok(text.to_owned())
     } else {
-        Err(format!("{address} is no address that a host can have"))
+        Err(format!(
+            "{} is no address that a host can have",
+            cidr.address()
+        ))
     }
 }
 

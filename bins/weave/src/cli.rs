@@ -198,12 +198,18 @@ struct PeerArgs {
 
 const EXAMPLES: &str = "\
 Examples:
+  weave setup                   is everything here that weave needs?
+  weave launch host1            this host's router, and a peer of it; one is enough
+  weave run 10.0.1.1/24 --name a -ti busybox
+                                a container on the network; the rest is docker run's
+  weave attach 10.0.2.1/24 a    one that runs already
+  weave expose 10.0.1.100/24    this host, too
   weave status                  is all well, and who is there?
   weave status routes --watch   how frames travel, each second
   weave ping host2              how long the way there and back takes, hop by hop
   weave trace host2             how frames get there, and why that way
   weave connect 192.0.2.7       meet one more host
-  weave genkey                  a password for the network, to give to weave-router --password-file
+  weave genkey                  a password for the network, to give to launch --password-file
   weave report > report.json    everything, for somebody who helps
   weave demo                    see it work, without a second machine
   source <(weave completion bash)

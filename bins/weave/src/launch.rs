@@ -13,18 +13,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use weave_io::StateDir;
 use weave_io::host::Netlink;
 use weave_router::{Failure, Options, words};
 
 use crate::context::Context;
 use crate::engine::Engine;
 use crate::image::{self, Program};
-use crate::ledger::{Launched, Ledger, warn};
+use crate::ledger::{Launched, Ledger};
 use crate::plumbing::{self, bridge_name};
 use crate::undo::Undo;
 
 pub(crate) use args::{LaunchArgs, translated};
-pub(crate) use process::LOG;
 use running::Router;
 
 /// Runs `weave launch`.
@@ -65,6 +65,7 @@ pub(crate) async fn launch(context: &Context, args: &LaunchArgs) -> Result<ExitC
         if let Some(file) = password::keep(&plan.state_dir, &secrets, &mut undo)? {
             plan.add_password_file(&file)?;
         }
+        remember_state(&plan.state_dir, &mut undo);
         let client = context.client();
         let id = match engine {
             Some(engine) => {
@@ -87,10 +88,7 @@ pub(crate) async fn launch(context: &Context, args: &LaunchArgs) -> Result<ExitC
         }
         Err(failure) => {
             undo.back().await;
-            ledger.entries = before;
-            if let Err(failure) = ledger.save() {
-                warn(&failure.to_string());
-            }
+            ledger.put_back(before);
             Err(failure)
         }
     }
@@ -201,6 +199,18 @@ fn runs_already(running: &Router) -> Failure {
         why.push_str(", of another build than this tool");
     }
     Failure::new("cannot launch the router", why, "weave stop ends it")
+}
+
+/// What a router that dies at its start leaves in the state folder was not there before.
+fn remember_state(state_dir: &Path, undo: &mut Undo<'_>) {
+    let paths = StateDir::FILES.iter().map(|name| state_dir.join(name));
+    let absent: Vec<PathBuf> = paths.filter(|path| !path.exists()).collect();
+    undo.push(async move {
+        for path in absent {
+            let _ = fs::remove_file(path);
+        }
+        Ok(())
+    });
 }
 
 /// The folder of the control socket, which the engine mounts into the container.

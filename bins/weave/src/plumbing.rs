@@ -40,7 +40,8 @@ pub(crate) async fn ensure<'a>(
     let refused = |error| bridge_failure(bridge, &error);
     netlink.check_bridge(bridge).map_err(refused)?;
     let there = netlink.find_link(bridge).map_err(refused)?.is_some();
-    if !there || ledger.entries.bridge.is_none() {
+    let is_first = ledger.entries.bridge.is_none();
+    if !there || is_first {
         ledger.entries.bridge = Some(bridge.to_owned());
         ledger.entries.made_bridge = !there || ledger.entries.made_bridge;
         // Before it is made: a command that is killed in between leaves no bridge that nobody knows of.
@@ -64,7 +65,7 @@ pub(crate) async fn ensure<'a>(
             removed.map_err(|error| bridge_failure(&bridge, &error))
         });
     }
-    if !there {
+    if !there || is_first {
         let bridge = bridge.to_owned();
         undo.push(async move { rules::clear(&bridge).await });
     }

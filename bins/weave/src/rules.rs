@@ -79,6 +79,16 @@ pub(crate) async fn clear(bridge: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether rules of others send packets from one device to another, which a host does that forwards: Docker's, for
+/// instance.
+pub(crate) async fn others_forward(bridge: &str, v4: bool) -> bool {
+    let family = if v4 { Family::V4 } else { Family::V6 };
+    match Tool::new(family).save().await {
+        Ok(text) => Saved::parse(&text, &wanted::chain(bridge)).others_forward(bridge),
+        Err(_) => false,
+    }
+}
+
 async fn put_family(tool: Tool, wanted: &Wanted) -> Result<Rules, ToolError> {
     let standing = |text: String| Saved::parse(&text, wanted.chain());
     let before = standing(tool.save().await?);

@@ -32,7 +32,7 @@ use crate::cli::Cli;
 use crate::context::Context;
 use crate::engine::{Container, Engine, EngineError, EngineKind};
 use crate::ledger::warn;
-use crate::place::Place;
+use crate::place::{Place, check_root};
 use crate::wait::{self, Step};
 
 use self::arguments::{Arguments, Unreadable};
@@ -82,6 +82,7 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Result<ExitCode, F
         context.output.line(&help())?;
         return Ok(ExitCode::SUCCESS);
     }
+    check_root()?;
     let engine = context.engine()?;
     let engine = engine.as_ref();
     let plan = plan(engine, &context.state_dir, &order).await?;

@@ -10,7 +10,7 @@ use crate::attach::{How, attach};
 use crate::context::Context;
 use crate::engine::{Container, Engine};
 use crate::ledger::warn;
-use crate::place::Place;
+use crate::place::{Place, check_root};
 use crate::run::{program, waits};
 use crate::wait;
 
@@ -39,6 +39,7 @@ attached is stopped again; one that ran already is only attached, as by 'weave a
 
 /// Runs `weave start`.
 pub(crate) async fn start(context: &Context, args: &StartArgs) -> Result<ExitCode, Failure> {
+    check_root()?;
     let engine = context.engine()?;
     let engine = engine.as_ref();
     let what = || format!("cannot start {}", args.container);

@@ -28,7 +28,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{AccessFlags, access};
 use weave_router::{Failure, is_answer, usage_line, words};
@@ -170,7 +170,10 @@ fn wait(command: &[OsString], patience: Duration) -> ExitCode {
     if let Err(code) = network(&signals, Path::new(DEVICES), patience) {
         return code;
     }
-    // What is held is let go by `exec`, which empties the mask (and puts back SIGPIPE, which Rust ignores).
+    if let Some(code) = signals.release() {
+        return code;
+    }
+    // It puts back SIGPIPE, too, which Rust ignores.
     let error = Command::new(&program).arg0(name).args(arguments).exec();
     complain(&cannot_start(name, words(&error)));
     ExitCode::from(if error.kind() == io::ErrorKind::NotFound {
@@ -215,13 +218,26 @@ fn network(signals: &Signals, devices: &Path, patience: Duration) -> Result<(), 
 
 /// All signals, held back so that they can be answered: to the first process of a container the kernel delivers none
 /// that it has no handler for, and `docker stop` would take its ten seconds.
-struct Signals(SignalFd);
+struct Signals {
+    held: SignalFd,
+    /// What was held back when this program began: the container's program is to begin so, too.
+    before: SigSet,
+}
 
 impl Signals {
     fn hold() -> Result<Self, Errno> {
         let all = SigSet::all();
-        all.thread_block()?;
-        SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
+        let before = all.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let held = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { held, before })
+    }
+
+    /// Holds them back no more, unless one has asked to end.
+    fn release(self) -> Option<ExitCode> {
+        let code = self.pause(Duration::ZERO);
+        // Refused for no mask that there ever was.
+        let _ = self.before.thread_set_mask();
+        code
     }
 
     /// Waits so long, or until a signal asks to end: then the code to exit with, as a shell has it.
@@ -229,10 +245,10 @@ impl Signals {
         let until = Instant::now() + time;
         loop {
             let rest = until.saturating_duration_since(Instant::now());
-            let milliseconds = u16::try_from(rest.as_millis().max(1)).unwrap_or(u16::MAX);
-            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let milliseconds = u16::try_from(rest.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+            let mut fds = [PollFd::new(self.held.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut fds, PollTimeout::from(milliseconds));
-            while let Ok(Some(info)) = self.0.read_signal() {
+            while let Ok(Some(info)) = self.held.read_signal() {
                 if let Some(code) = exit_code(info.ssi_signo, io::stdin().is_terminal()) {
                     return Some(ExitCode::from(code));
                 }

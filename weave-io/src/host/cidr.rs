@@ -63,6 +63,26 @@ impl Cidr {
         })
     }
 
+    /// Whether one host can have this address: neither one for many or for nobody, nor the network's own or its
+    /// broadcast address.
+    #[must_use]
+    pub fn is_one_host(&self) -> bool {
+        match self.address {
+            IpAddr::V4(v4) => {
+                // Without a host part there are two hosts (RFC 3021) or one, and nothing is reserved.
+                let hosts = u32::MAX.checked_shr(self.prefix_len.into()).unwrap_or(0);
+                let host = v4.to_bits() & hosts;
+                let reserved = hosts > 1 && (host == 0 || host == hosts);
+                !(reserved
+                    || v4.is_loopback()
+                    || v4.is_multicast()
+                    || v4.is_unspecified()
+                    || v4.is_broadcast())
+            }
+            IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_multicast() || v6.is_unspecified()),
+        }
+    }
+
     /// The network that holds just this address: `/32` or `/128`.
     #[must_use]
     pub fn host(address: IpAddr) -> Self {
@@ -228,6 +248,33 @@ mod tests {
         assert!(net.overlaps(&"10.0.0.0/8".parse().unwrap()));
         assert!(!net.overlaps(&Cidr::ALL_V6));
         assert!(!net.overlaps(&"10.2.2.0/24".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_address_for_many_or_for_nobody_is_no_hosts() {
+        let is_one_host = |text: &str| text.parse::<Cidr>().unwrap().is_one_host();
+        for text in [
+            "10.2.1.1/24",
+            "10.2.1.0/31",
+            "10.2.1.0/32",
+            "10.2.1.255/16",
+            "fd00::/64",
+        ] {
+            assert!(is_one_host(text), "{text}");
+        }
+        for text in [
+            "10.2.1.0/24",
+            "10.2.1.255/24",
+            "127.0.0.1/8",
+            "224.0.0.1/32",
+            "0.0.0.0/32",
+            "255.255.255.255/32",
+            "::/128",
+            "::1/128",
+            "ff02::1/64",
+        ] {
+            assert!(!is_one_host(text), "{text}");
+        }
     }
 
     proptest! {

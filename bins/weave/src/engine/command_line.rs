@@ -173,15 +173,7 @@ impl Engine for CommandLine {
 
     async fn inspect(&self, container: &str) -> Result<Container, EngineError> {
         let asked = Asked::Container(container);
-        let args = [
-            "inspect",
-            "--type",
-            "container",
-            "--format",
-            "{{json .}}",
-            "--",
-            container,
-        ];
+        let args = ["inspect", "--type", "container", "--", container];
         let answer = self.ask(&args, asked).await?;
         parse::container(answer.stdout.trim())
     }
@@ -253,7 +245,7 @@ impl Engine for CommandLine {
     }
 
     async fn image(&self, image: &str) -> Result<Image, EngineError> {
-        let args = ["image", "inspect", "--format", "{{json .}}", "--", image];
+        let args = ["image", "inspect", "--", image];
         let answer = self.ask(&args, Asked::Image(image)).await?;
         parse::image(answer.stdout.trim())
     }
@@ -273,11 +265,8 @@ impl Engine for CommandLine {
         let filter = format!("label={label}");
         let args = ["images", "--quiet", "--no-trunc", "--filter", &filter];
         let answer = self.ask(&args, Asked::Nothing).await?;
-        let mut ids: Vec<String> = answer
-            .stdout
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
+        let ids = answer.stdout.split_whitespace();
+        let mut ids: Vec<String> = ids.map(|id| parse::bare(id).to_owned()).collect();
         // An image of two names stands there twice.
         ids.sort_unstable();
         ids.dedup();

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{Container, EngineError, EngineInfo, EngineKind, Image};
 
-/// Reads what `inspect --type container --format '{{json .}}'` prints of one container.
+/// Reads what `inspect --type container` prints of one container.
 pub(super) fn container(json: &str) -> Result<Container, EngineError> {
-    let inspected: InspectedContainer = read(json)?;
+    let inspected: InspectedContainer = read_only(json)?;
     let mut command = vec![inspected.path];
     command.extend(inspected.args.unwrap_or_default());
     Ok(Container {
@@ -20,20 +21,25 @@ pub(super) fn container(json: &str) -> Result<Container, EngineError> {
         state: inspected.state.status,
         network_mode: inspected.host_config.network_mode,
         command,
-        image: inspected.image,
+        image: bare(&inspected.image).to_owned(),
         restarts: inspected.restart_count,
         labels: inspected.config.labels.unwrap_or_default(),
     })
 }
 
-/// Reads what `image inspect --format '{{json .}}'` prints of one image.
+/// Reads what `image inspect` prints of one image.
 pub(super) fn image(json: &str) -> Result<Image, EngineError> {
-    let inspected: InspectedImage = read(json)?;
+    let inspected: InspectedImage = read_only(json)?;
     Ok(Image {
-        id: inspected.id,
+        id: bare(&inspected.id).to_owned(),
         size: inspected.size,
         labels: inspected.config.labels.unwrap_or_default(),
     })
+}
+
+/// An image's id without the name of the digest, which podman puts before it in some places only.
+pub(super) fn bare(id: &str) -> &str {
+    id.strip_prefix("sha256:").unwrap_or(id)
 }
 
 /// Reads what `info --format '{{json .}}'` prints: docker's form, or podman's, which may also call itself docker.
@@ -125,7 +131,11 @@ fn words(stderr: &str) -> String {
             text = rest.to_owned();
         }
     }
-    text
+    let text = text
+        .strip_suffix(" Is the docker daemon running?")
+        .unwrap_or(&text);
+    // It goes into a sentence of ours.
+    text.strip_suffix('.').unwrap_or(text).to_owned()
 }
 
 /// Whether a line of stderr is on the way to an end rather than its reason: what a pull shows, and warnings.
@@ -176,6 +186,17 @@ fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, EngineError> {
     serde_json::from_str(json).map_err(|error| EngineError::Refused {
         why: format!("its answer is not understood ({error})"),
     })
+}
+
+/// The one element of a list: with a `--format`, one engine leaves the list away, another does not.
+fn read_only<T: DeserializeOwned>(json: &str) -> Result<T, EngineError> {
+    let mut all: Vec<T> = read(json)?;
+    match (all.pop(), all.is_empty()) {
+        (Some(only), true) => Ok(only),
+        _ => Err(EngineError::Refused {
+            why: "its answer is not about one thing".to_owned(),
+        }),
+    }
 }
 
 #[derive(Deserialize)]
@@ -273,19 +294,24 @@ mod tests {
 
     #[test]
     fn dockers_and_podmans_containers_are_read() {
-        let docker = r#"{"Id":"ab","Name":"/c1","Image":"sha256:cd","Path":"/bin/sh","Args":["-c","x y"],
-            "State":{"Status":"running","Pid":7},"HostConfig":{"NetworkMode":"default"},"Config":{"Labels":{"a":"b"}}}"#;
+        let docker = r#"[{"Id":"ab","Name":"/c1","Image":"sha256:cd","Path":"/bin/sh","Args":["-c","x y"],
+            "State":{"Status":"running","Pid":7},"HostConfig":{"NetworkMode":"default"},"Config":{"Labels":{"a":"b"}}}]"#;
         let read = container(docker).unwrap();
         assert_eq!((read.name.as_str(), read.pid), ("c1", Some(7)));
         assert_eq!(read.command, ["/bin/sh", "-c", "x y"]);
-        assert_eq!(read.labels["a"], "b");
-        let podman = r#"{"Id":"ab","Name":"c1","Image":"cd","Path":"true","Args":null,
-            "State":{"Status":"exited","Pid":0},"HostConfig":{"NetworkMode":"bridge"},"Config":{"Labels":null}}"#;
+        assert_eq!(
+            (read.labels["a"].as_str(), read.image.as_str()),
+            ("b", "cd")
+        );
+        let podman = r#"[{"Id":"ab","Name":"c1","Image":"cd","Path":"true","Args":null,
+            "State":{"Status":"exited","Pid":0},"HostConfig":{"NetworkMode":"bridge"},"Config":{"Labels":null}}]"#;
         let read = container(podman).unwrap();
         assert_eq!((read.name.as_str(), read.pid), ("c1", None));
         assert_eq!(read.command, ["true"]);
-        let line = container("{}").unwrap_err().to_string();
+        let line = container("[{}]").unwrap_err().to_string();
         assert!(line.contains("not understood"), "{line}");
+        let line = container("[]").unwrap_err().to_string();
+        assert_eq!(line, "its answer is not about one thing");
     }
 
     #[test]
@@ -338,7 +364,7 @@ mod tests {
         let line = "docker: Error response from daemon: Conflict. The name is taken.\n\nRun 'docker run --help' for more\n";
         assert_eq!(
             failed(DOCKER, &c1, line).to_string(),
-            "Conflict. The name is taken."
+            "Conflict. The name is taken"
         );
         let podman = "Error: no container with name or ID \"c1\" found: no such container\n";
         assert!(matches!(

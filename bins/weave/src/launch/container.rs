@@ -66,8 +66,10 @@ pub(super) async fn start<'a>(
     let program = Program::own()?;
     if image::ensure(engine, &program).await? {
         undo.push(async move {
-            let removed = engine.remove_image(&image::name()).await;
-            removed.map_err(|error| error.while_doing("cannot remove the router's image"))
+            match engine.remove_image(&image::name()).await {
+                Ok(()) | Err(EngineError::NoImage { .. }) => Ok(()),
+                Err(error) => Err(error.while_doing("cannot remove the router's image")),
+            }
         });
         warn(&format!("made the image {} of this program", image::name()));
     }

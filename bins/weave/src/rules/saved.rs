@@ -61,6 +61,12 @@ impl Saved {
     pub(super) fn clear_script(&self) -> Option<String> {
         joined([&self.filter, &self.nat].map(|table| table.script(&self.chain, &[], None)))
     }
+
+    /// Whether other rules than those about us decide on what is forwarded.
+    pub(super) fn others_forward(&self, bridge: &str) -> bool {
+        let about_us = |rule: &String| leads_to(rule, &self.chain) || is_about(rule, bridge);
+        !self.filter.parents.iter().all(about_us)
+    }
 }
 
 impl Table {

@@ -180,6 +180,16 @@ fn rules_that_others_made_lead_to_our_chain_go_with_it() {
 }
 
 #[test]
+fn a_host_with_docker_forwards_for_others_as_well() {
+    let forwards = |text: &str| Saved::parse(text, "WEAVE").others_forward("weave");
+    assert!(forwards(&standing()));
+    assert!(!forwards(""));
+    assert!(!forwards(
+        "*filter\n-A FORWARD -j WEAVE\n-A FORWARD -s 192.0.2.0/24 -o weave -j ACCEPT\nCOMMIT\n"
+    ));
+}
+
+#[test]
 fn any_text_is_read() {
     let text = standing();
     for end in 0..text.len() {

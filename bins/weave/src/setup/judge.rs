@@ -6,7 +6,7 @@ mod reach;
 use serde::Serialize;
 
 use super::facts::{Clock, Devices, EngineFound, Facts, Program, Rights, Tun};
-use super::system::Package;
+use super::system::{Package, Packages};
 use crate::engine::EngineKind;
 
 /// A prerequisite, and how it is with it here.
@@ -182,6 +182,7 @@ fn engine(facts: &Facts) -> Check {
         EngineFound::NotInstalled(kind) => {
             let package = match kind {
                 Some(EngineKind::Podman) => Package::Podman,
+                None if facts.system.packages == Packages::Rhel => Package::Podman,
                 Some(EngineKind::Docker) | None => Package::Docker,
             };
             let found = match kind {

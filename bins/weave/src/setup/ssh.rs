@@ -147,7 +147,7 @@ pub(super) async fn setup(
     if let Some(refusal) = refused {
         return Err(refusal);
     }
-    let code = concluded(&said, status.code(), host)?;
+    let code = concluded(&said, status.code(), host, &way(args, host))?;
     if said.copied {
         warn(&format!(
             "copied weave {} to {host}:{PLACE}",
@@ -292,8 +292,16 @@ fn fits(arch: &str, machine: &str) -> bool {
     }
 }
 
-/// The exit code, or why there is no answer.
-fn concluded(said: &Said, code: Option<i32>, host: &str) -> Result<u8, Failure> {
+/// How the user would reach the host.
+fn way(args: &SetupArgs, host: &str) -> String {
+    let mut words = vec!["ssh".into()];
+    words.extend(args.ssh_args.iter().map(|word| word.to_string_lossy()));
+    words.push(host.into());
+    words.join(" ")
+}
+
+/// The exit code, or why there is no answer; `way` is how the user would reach the host.
+fn concluded(said: &Said, code: Option<i32>, host: &str, way: &str) -> Result<u8, Failure> {
     let why = said
         .complaints
         .lines()
@@ -310,12 +318,12 @@ fn concluded(said: &Said, code: Option<i32>, host: &str) -> Result<u8, Failure> 
         Some(255) | None => failed(
             format!("cannot reach {host}"),
             why,
-            format!("see that this works, without a question: ssh {host} true"),
+            format!("see that this works, without a question: {way} true"),
         ),
         Some(71) => failed(
             format!("cannot copy weave to {host}"),
             why,
-            format!("see if its disk is full: ssh {host} df -h /tmp"),
+            format!("see if its disk is full: {way} df -h /tmp"),
         ),
         Some(72) => failed(
             format!("cannot copy weave to {host}"),

@@ -16,8 +16,10 @@ pub(crate) struct System {
 pub(crate) enum Packages {
     /// Debian, Ubuntu and what comes of them.
     Apt,
-    /// Fedora, Red Hat and what comes of them.
+    /// Fedora.
     Dnf,
+    /// Red Hat's and what comes of it: as Fedora, without Docker's engine.
+    Rhel,
     /// Alpine.
     Apk,
     /// Another.
@@ -55,7 +57,7 @@ impl System {
         let services = match packages {
             _ if systemd => Services::Systemd,
             Packages::Apk => Services::OpenRc,
-            Packages::Apt | Packages::Dnf | Packages::Other => Services::Other,
+            Packages::Apt | Packages::Dnf | Packages::Rhel | Packages::Other => Services::Other,
         };
         Self { packages, services }
     }
@@ -76,15 +78,17 @@ impl System {
         let name = match (package, self.packages) {
             (Package::Docker, Packages::Apt) => "docker.io",
             (Package::Docker, Packages::Dnf) => "moby-engine",
+            // Not among its own packages; Docker has some for it.
+            (Package::Docker, Packages::Rhel) => "docker-ce",
             (Package::Docker, Packages::Apk | Packages::Other) => "docker",
             (Package::Podman, _) => "podman",
-            (Package::Iptables, Packages::Dnf) => "iptables-nft",
+            (Package::Iptables, Packages::Dnf | Packages::Rhel) => "iptables-nft",
             (Package::Iptables, _) => "iptables",
             (Package::Chrony, _) => "chrony",
         };
         let install = match self.packages {
             Packages::Apt => format!("apt-get install -y {name}"),
-            Packages::Dnf => format!("dnf install -y {name}"),
+            Packages::Dnf | Packages::Rhel => format!("dnf install -y {name}"),
             Packages::Apk => format!("apk add {name}"),
             Packages::Other => {
                 return format!("install the package {name} with what installs packages here");
@@ -98,7 +102,7 @@ impl System {
         match self.packages {
             // Debian's packages start their services themselves.
             Packages::Apt => install,
-            Packages::Dnf | Packages::Apk | Packages::Other => {
+            Packages::Dnf | Packages::Rhel | Packages::Apk | Packages::Other => {
                 format!("{install} && {}", self.start(service))
             }
         }
@@ -135,7 +139,8 @@ fn packages(os_release: &str) -> Packages {
     };
     let known = |name: &str| match name {
         "debian" | "ubuntu" => Some(Packages::Apt),
-        "fedora" | "rhel" | "centos" => Some(Packages::Dnf),
+        "fedora" => Some(Packages::Dnf),
+        "rhel" | "centos" => Some(Packages::Rhel),
         "alpine" => Some(Packages::Apk),
         _ => None,
     };
@@ -158,7 +163,7 @@ mod tests {
             ("ID=\"fedora\"\n", Packages::Dnf),
             (
                 "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n",
-                Packages::Dnf,
+                Packages::Rhel,
             ),
             ("ID=alpine\n", Packages::Apk),
             ("ID=arch\n", Packages::Other),

@@ -75,7 +75,10 @@ fn the_waiting_is_put_before_a_command_and_taken_off_again() {
 fn the_network_is_there_when_the_alias_is() {
     let folder = Folder::new("alias");
     // Not held for real: the test's own signals stay as they are.
-    let signals = Signals(SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK).unwrap());
+    let signals = Signals {
+        held: SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK).unwrap(),
+        before: SigSet::thread_get_mask().unwrap(),
+    };
     let look = || network(&signals, &folder.0, Duration::from_millis(30)).is_ok();
     assert!(!look());
     fs::create_dir_all(folder.0.join("lo")).unwrap();

@@ -238,6 +238,19 @@ fn engines() {
 }
 
 #[test]
+fn red_hat_has_podman_among_its_packages() {
+    says(
+        "engine",
+        "missing: there is neither docker nor podman here; a host without containers takes weave launch --no-container -> \
+         dnf install -y podman",
+        |facts| {
+            facts.system = System::new("ID=almalinux\nID_LIKE=\"rhel centos fedora\"", true);
+            facts.engine = EngineFound::NotInstalled(None);
+        },
+    );
+}
+
+#[test]
 fn an_engine_that_may_answer_root_is_not_called_missing() {
     says(
         "engine",

@@ -56,6 +56,7 @@ fn what_follows_the_host_goes_to_ssh_before_what_weave_adds() {
     );
     assert_eq!(script.matches('\'').count(), 2, "{script}");
     assert!(!script.contains('\n'), "{script}");
+    assert_eq!(way(&args, "a@b"), "ssh -p 2222 --json a@b");
     let line = ssh_args(&self::args(&["--ssh", "b"]), "b", true);
     assert_eq!(line[..4], ["-o", "ConnectTimeout=15", "--", "b"]);
 }
@@ -150,26 +151,29 @@ fn each_end_of_the_session_has_its_own_sentence() {
         text: String::new(),
         complaints: complaints.into(),
     };
-    assert_eq!(concluded(&said(true, "a warning\n"), Some(0), "b"), Ok(0));
-    assert_eq!(concluded(&said(true, ""), Some(3), "b"), Ok(3));
+    assert_eq!(
+        concluded(&said(true, "a warning\n"), Some(0), "b", "ssh b"),
+        Ok(0)
+    );
+    assert_eq!(concluded(&said(true, ""), Some(3), "b", "ssh b"), Ok(3));
     for (runs, code, complaints, wanted) in [
         (
             false,
             Some(255),
             "Warning: added.\nb: Permission denied (publickey).\r\n\n",
-            "cannot reach b: b: Permission denied (publickey).; see that this works, without a question: ssh b true",
+            "cannot reach b: b: Permission denied (publickey).; see that this works, without a question: ssh -p 22 b true",
         ),
         (
             true,
             Some(255),
             "",
-            "cannot reach b: it gave no reason; see that this works, without a question: ssh b true",
+            "cannot reach b: it gave no reason; see that this works, without a question: ssh -p 22 b true",
         ),
         (
             false,
             Some(71),
             "mktemp: No space left on device",
-            "cannot copy weave to b: mktemp: No space left on device; see if its disk is full: ssh b df -h /tmp",
+            "cannot copy weave to b: mktemp: No space left on device; see if its disk is full: ssh -p 22 b df -h /tmp",
         ),
         (
             false,
@@ -198,7 +202,7 @@ fn each_end_of_the_session_has_its_own_sentence() {
         ),
         (false, Some(0), "", "cannot set up b: it gave no reason"),
     ] {
-        let failure = concluded(&said(runs, complaints), code, "b").unwrap_err();
+        let failure = concluded(&said(runs, complaints), code, "b", "ssh -p 22 b").unwrap_err();
         assert_eq!(failure.to_string(), wanted);
     }
 }
