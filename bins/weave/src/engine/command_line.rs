@@ -330,7 +330,7 @@ async fn messages(source: impl AsyncRead + Unpin, shown: bool) -> io::Result<Str
     let mut kept = String::new();
     let mut lines = BufReader::new(source).lines();
     while let Some(line) = lines.next_line().await? {
-        if parse::is_progress(&line) {
+        if !line.is_empty() && parse::is_progress(&line) {
             eprintln!("{line}");
         }
         if kept.len() < MESSAGE_BYTES_MAX {
