@@ -20,12 +20,11 @@ use weave_router::{Failure, Options, words};
 use crate::context::Context;
 use crate::engine::Engine;
 use crate::image::{self, Program};
-use crate::ledger::{Launched, Ledger, warn};
+use crate::ledger::{Launched, Ledger};
 use crate::plumbing::{self, bridge_name};
 use crate::undo::Undo;
 
 pub(crate) use args::{LaunchArgs, translated};
-pub(crate) use process::LOG;
 use running::Router;
 
 /// Runs `weave launch`.
@@ -89,10 +88,7 @@ pub(crate) async fn launch(context: &Context, args: &LaunchArgs) -> Result<ExitC
         }
         Err(failure) => {
             undo.back().await;
-            ledger.entries = before;
-            if let Err(failure) = ledger.save() {
-                warn(&failure.to_string());
-            }
+            ledger.put_back(before);
             Err(failure)
         }
     }

@@ -1,5 +1,6 @@
 //! `weave stop`: ends the router and leaves the bridge and the containers as they are.
 
+use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -55,7 +56,8 @@ pub(crate) async fn stop_router(context: &Context, ledger: &mut Ledger) -> Resul
             matches!(router, Router::Container(_))
         }
         (Router::Process(pid), _) => {
-            end(*pid).await?;
+            let pid = ours(*pid, launched.is_some())?;
+            end(pid).await?;
             true
         }
         (Router::Container(_) | Router::Dead(_) | Router::None, _) => false,
@@ -117,15 +119,39 @@ async fn remove(engine: &dyn Engine, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends a process: SIGTERM, so that it says goodbye; SIGKILL when it does not end by that.
-async fn end(pid: Option<i32>) -> Result<(), Failure> {
+/// The process, if ending it is all there is to it: nobody would start it again.
+fn ours(pid: Option<i32>, is_launched: bool) -> Result<Pid, Failure> {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let pid = pid.filter(|pid| namespace(&pid.to_string()) == namespace("self"));
     let Some(pid) = pid.map(Pid::from_raw) else {
         return Err(Failure::new(
             WHAT,
-            "it is a process of another container",
-            "end it where it was started",
+            "it runs in a container that this engine does not know",
+            "name the other engine with --engine",
         ));
     };
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    match service(&cgroup) {
+        Some(service) if !is_launched => Err(Failure::new(
+            WHAT,
+            format!("it is systemd's service {service}, which would be started again"),
+            format!("systemctl stop {service}"),
+        )),
+        _ => Ok(pid),
+    }
+}
+
+/// The service of systemd that a process belongs to, by its cgroups.
+fn service(cgroup: &str) -> Option<&str> {
+    let mut units = cgroup.lines().filter_map(|line| {
+        let (_, path) = line.split_once("/system.slice/")?;
+        path.split('/').next()?.strip_suffix(".service")
+    });
+    units.next()
+}
+
+/// Ends a process: SIGTERM, so that it says goodbye; SIGKILL when it does not end by that.
+async fn end(pid: Pid) -> Result<(), Failure> {
     for (signal, patience) in [(Signal::SIGTERM, GOODBYE), (Signal::SIGKILL, GOODBYE)] {
         match kill(pid, signal) {
             Ok(()) => {}
@@ -156,7 +182,7 @@ async fn end(pid: Option<i32>) -> Result<(), Failure> {
 
 /// Whether a process is gone, or only waits for its parent to hear of it.
 fn has_ended(pid: Pid) -> bool {
-    match std::fs::read(format!("/proc/{pid}/stat")) {
+    match fs::read(format!("/proc/{pid}/stat")) {
         // The state stands behind the name, which is in parentheses and may hold some.
         Ok(stat) => {
             let mut parts = stat.rsplit(|byte| *byte == b')');
@@ -190,6 +216,24 @@ const DEFAULT_PORT: u16 = weave_mesh::DEFAULT_PORT;
 mod tests {
     use super::*;
     use crate::engine::EngineKind;
+
+    #[test]
+    fn a_service_of_systemd_is_known_by_its_cgroup() {
+        let service_of = |cgroup| service(cgroup).map(str::to_owned);
+        assert_eq!(
+            service_of("0::/system.slice/weave.service\n").as_deref(),
+            Some("weave")
+        );
+        let old = "2:cpu:/\n1:name=systemd:/system.slice/weave.service\n";
+        assert_eq!(service_of(old).as_deref(), Some("weave"));
+        for other in [
+            "0::/user.slice/user-0.slice/user@0.service/app.slice/x.scope\n",
+            "0::/system.slice/docker-ab.scope\n",
+            "0::/\n",
+        ] {
+            assert_eq!(service_of(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn the_port_is_the_one_it_was_launched_on() {

@@ -83,10 +83,15 @@ pub(super) fn keep(
         text
     });
     let after = text.as_ref().map(|text| text.as_bytes());
-    if after == before.as_ref().map(|bytes| bytes.as_slice()) && after.is_none() {
+    if after.is_none() && before.is_none() {
         return Ok(None);
     }
     put(&path, after).map_err(cannot)?;
+    if after.is_none() {
+        warn(
+            "no password was given: that of the last launch is forgotten, and anyone who reaches the port can join",
+        );
+    }
     let place = path.clone();
     undo.push(async move {
         put(&place, before.as_ref().map(|bytes| bytes.as_slice())).map_err(|error| {

@@ -1,6 +1,7 @@
 //! The harness itself: what the other tests rely on.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -163,24 +164,29 @@ pub(super) fn a_reboot_keeps_files_and_images_and_nothing_else() {
 
 pub(super) fn nothing_outlives_a_killed_run() {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .env(lab::STAY, "1")
+        .env(lab::STAY, "left")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut prefix = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut prefix)
-        .unwrap();
-    assert!(prefix.starts_with("wve"), "{prefix:?}");
-    let runs = || lab::processes_of(prefix.trim());
+    let mut line = String::new();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    reader.read_line(&mut line).unwrap();
+    let prefix = format!("wve{}-", child.id());
+    let runs = || lab::processes_of(&prefix);
     let running = runs();
-    assert!(
-        running.iter().any(|line| line.contains("bin/idle")),
-        "{running:?}"
-    );
+    for wanted in ["dockerd", "bin/idle"] {
+        assert!(
+            running.iter().any(|line| line.contains(wanted)),
+            "{running:?}"
+        );
+    }
     child.kill().unwrap();
-    child.wait().unwrap();
     lab::within(Duration::from_secs(5), "all of it is gone", || {
         runs().is_empty().then_some(())
     });
+    child.wait().unwrap();
+    // All that is left are control groups and an empty folder.
+    assert_ne!(lab::cgroups(&prefix), Vec::<PathBuf>::new());
+    lab::sweep();
+    assert_eq!(lab::cgroups(&prefix), Vec::<PathBuf>::new());
 }

@@ -19,6 +19,7 @@
 mod container;
 mod engine;
 mod host;
+pub(crate) mod network;
 mod outside;
 #[path = "../../../weave-router/tests/netns/lab/ping.rs"]
 pub(crate) mod ping;
@@ -45,7 +46,7 @@ pub(crate) use container::Container;
 pub(crate) use engine::Engine;
 pub(crate) use host::Host;
 pub(crate) use outside::Outside;
-pub(crate) use room::processes_of;
+pub(crate) use room::{cgroups, processes_of, sweep};
 pub(crate) use said::Said;
 
 /// Runs the tests, one at a time: several of them measure times, and three engines keep two processors busy.
@@ -55,10 +56,9 @@ pub(crate) fn run(tests: &'static [RootTest]) -> ExitCode {
     let files = room::needed();
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let room = room::Room::enter();
-    let code = if std::env::var_os(STAY).is_some() {
-        stay()
-    } else {
-        root_tests::run(tests, &files, Some(1))
+    let code = match std::env::var(STAY) {
+        Ok(names) => stay(&names),
+        Err(_) => root_tests::run(tests, &files, Some(1)),
     };
     let left = room::left_behind();
     drop(room);
@@ -70,13 +70,19 @@ pub(crate) fn run(tests: &'static [RootTest]) -> ExitCode {
     }
 }
 
-/// A host with a container that waits to be killed: see [`STAY`].
-fn stay() -> ExitCode {
+/// Hosts to look around on: see [`STAY`].
+fn stay(names: &str) -> ExitCode {
     let mut lab = Lab::new();
-    let [host] = lab.docker_hosts(["a"]);
-    host.docker(&["run", "-d", "bb", "idle"]).ok();
+    let hosts: Vec<Host> = names
+        .split(',')
+        .map(|name| lab.host(name, Engine::Docker))
+        .collect();
     let mut reader = std::io::stdout();
-    writeln!(reader, "{}", lab.prefix).unwrap();
+    for host in &hosts {
+        host.docker(&["run", "-d", "--name", "idle", "bb", "idle"])
+            .ok();
+        writeln!(reader, "{}", host.enter()).unwrap();
+    }
     loop {
         thread::park();
     }
@@ -299,5 +305,6 @@ fn pairs(one: &Host, other: &Host) -> String {
 const BRIDGE: &str = "underlay";
 /// Between two attempts: short beside every limit that a test sets, long beside what an attempt costs.
 const PAUSE: Duration = Duration::from_millis(10);
-/// With this in its environment the target runs no test but a host with a container, until it is killed.
-pub(crate) const STAY: &str = "ENGINES_STAY";
+/// With this in its environment the target runs no test: it starts hosts of these names (`a,b`) with a container each,
+/// prints what enters them, and waits to be killed. For trying things by hand.
+pub(crate) const STAY: &str = "WEAVE_TEST_STAY";

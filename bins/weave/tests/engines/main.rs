@@ -10,6 +10,7 @@ mod harness;
 mod lab;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
+mod trouble;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         harness::a_snapshot_shows_every_change_and_nothing_else,
         harness::a_reboot_keeps_files_and_images_and_nothing_else,
         harness::nothing_outlives_a_killed_run,
+        trouble::a_wrong_password_is_named_on_both_sides,
     ];
     lab::run(TESTS)
 }

@@ -210,11 +210,9 @@ impl Host {
     /// Runs a command that reads this.
     #[must_use]
     pub(super) fn run_with_input(&self, seconds: u32, input: Stdio, words: &[&str]) -> Said {
-        let init = self.machine().init.to_string();
         let mut command = Command::new("nsenter");
         command
-            .args(["-t", &init, "-m", "-u", "-n", "-p", "--", "env"])
-            .args(self.environment())
+            .args(self.inside())
             .args(["timeout", "--signal=KILL", &seconds.to_string()])
             .args(words)
             .stdin(input);
@@ -222,6 +220,11 @@ impl Host {
         let output = command.output().expect("util-linux is installed");
         let line = format!("{}# {}", self.name, words.join(" "));
         Said::new(line, &output, started.elapsed())
+    }
+
+    /// What to type into a shell of root's to have one on this host.
+    pub(super) fn enter(&self) -> String {
+        format!("nsenter {} sh", self.inside().join(" "))
     }
 
     /// A running container, by name or id.
@@ -242,6 +245,16 @@ impl Host {
 
     fn machine(&self) -> &Machine {
         self.machine.as_ref().expect("its power is on")
+    }
+
+    /// Arguments of `nsenter`, up to the command that is to be run.
+    fn inside(&self) -> Vec<String> {
+        let init = self.machine().init.to_string();
+        let mut arguments: Vec<String> = ["-t", &init, "-m", "-u", "-n", "-p", "--", "env"]
+            .map(str::to_owned)
+            .into();
+        arguments.extend(self.environment());
+        arguments
     }
 
     /// Arguments of `env`: nothing of the test's own environment gets in.
@@ -267,7 +280,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() && self.machine.is_some() {
             let said = self.sh(&format!(
-                "grep -v level=info /run/dockerd.log | tail -n {LOG_TAIL_LINES}; docker logs --tail {LOG_TAIL_LINES} weave; \
+                "grep -E 'level=(error|fatal)' /run/dockerd.log | tail -n {LOG_TAIL_LINES}; docker logs --tail {LOG_TAIL_LINES} weave; \
                  tail -n {LOG_TAIL_LINES} /var/lib/weave/*.log"
             ));
             eprintln!("--- host {}: {}{}", self.name, said.stdout, said.stderr);
@@ -299,7 +312,7 @@ mount -t sysfs weave-test /sys
 mount --rbind "$1/cgroup" /sys/fs/cgroup
 mount --bind "$1/lib" /var/lib
 mount --bind "$1/hosts" /etc/hosts
-mount -t tmpfs weave-test /run
+mount -t tmpfs -o mode=755 weave-test /run
 mkdir /run/bin /run/home /run/lock
 mount --bind "$2" /run/bin
 cd "$1"

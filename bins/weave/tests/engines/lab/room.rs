@@ -57,22 +57,18 @@ pub(super) fn folder() -> PathBuf {
     env::temp_dir().join(prefix())
 }
 
-/// A folder with the tool under test, as it would be installed: without debug information, which would be most of the
-/// image that it makes of itself.
+/// A folder with the tool under test, as it would be installed.
 pub(super) fn tool_folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let bin = folder().join("bin");
         fs::create_dir(&bin).unwrap();
         let tool = bin.join("weave");
-        run(
-            "strip",
-            &[
-                "-o",
-                &tool.display().to_string(),
-                env!("CARGO_BIN_EXE_weave"),
-            ],
-        );
+        fs::copy(env!("CARGO_BIN_EXE_weave"), &tool).unwrap();
+        if cfg!(debug_assertions) {
+            // Of a build for tests, debug information would be most of the image that it makes of itself.
+            run("strip", &[&tool.display().to_string()]);
+        }
         bin
     })
 }
@@ -127,7 +123,7 @@ fn program(name: &str) -> String {
 }
 
 /// Control groups whose name begins so, those inside them too, innermost first.
-fn cgroups(prefix: &str) -> Vec<PathBuf> {
+pub(crate) fn cgroups(prefix: &str) -> Vec<PathBuf> {
     /// A hierarchy of version 1 has a folder of its own, the one of version 2 may have none.
     fn named(folder: &Path, prefix: &str, depth: u32, found: &mut Vec<PathBuf>) {
         for folder in folders(folder) {
@@ -158,7 +154,7 @@ pub(super) fn remove_cgroups(prefix: &str) {
 }
 
 /// Removes what runs that were killed have left: control groups, and empty folders.
-fn sweep() {
+pub(crate) fn sweep() {
     let orphan = |name: &str| {
         let pid = name.strip_prefix(PREFIX)?.split('-').next()?;
         let pid: u32 = pid.parse().ok()?;
