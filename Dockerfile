@@ -2,7 +2,9 @@
 # image out of its own program, and `weave image --tar` writes it to a file (scripts/image does all of it).
 #
 #   cargo build --release -p weave
-#   docker build --build-arg PROGRAM=$(sha256sum target/*/release/weave | cut -c 1-64) --tag weave:0.1.0 .
+#   cd target/*/release
+#   tar -c weave -C ~+/../../.. Dockerfile |
+#       docker build --build-arg PROGRAM=$(sha256sum weave | cut -c 1-64) --tag weave:0.1.0 -
 #
 # With the program's digest as its label, weave launch takes it for its own. Run by hand, it wants what launch gives it:
 #
@@ -11,5 +13,5 @@
 FROM scratch
 ARG PROGRAM=unknown
 LABEL weave.program=$PROGRAM
-COPY target/*/release/weave /weave
+COPY weave /weave
 ENTRYPOINT ["/weave", "router"]

@@ -56,17 +56,22 @@ impl CommandLine {
 
     /// A question that the engine answers at once, or not at all.
     async fn ask(&self, args: &[&str], asked: Asked<'_>) -> Result<Answer, EngineError> {
+        let answer = self.answer(args).await?;
+        self.succeeded(answer, asked)
+    }
+
+    /// What it answers, a refusal too.
+    async fn answer(&self, args: &[&str]) -> Result<Answer, EngineError> {
         let mut command = self.command(args);
         // Not where the user's own arguments are passed on: `-e LANG` takes the value from here.
         command.env("LANG", "C").env("LC_ALL", "C");
         let answer = tokio::time::timeout(PATIENCE, self.outcome(command, None, false));
-        let answer = answer.await.unwrap_or_else(|_| {
+        answer.await.unwrap_or_else(|_| {
             Err(EngineError::NotRunning {
                 program: self.kind.program(),
                 why: format!("nothing within {} s", PATIENCE.as_secs()),
             })
-        })?;
-        self.succeeded(answer, asked)
+        })
     }
 
     /// Work of the engine that takes as long as it takes (an image may have to be pulled), with what it shows meanwhile.
@@ -182,16 +187,23 @@ impl Engine for CommandLine {
         let ids = self
             .ask(&["ps", "--quiet", "--no-trunc"], Asked::Nothing)
             .await?;
-        let mut containers = Vec::new();
-        for id in ids.stdout.split_whitespace() {
-            match self.inspect(id).await {
-                Ok(container) if container.pid.is_some() => containers.push(container),
-                // Gone since.
-                Ok(_) | Err(EngineError::NoContainer { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        let mut args = vec!["inspect", "--type", "container", "--"];
+        let flags = args.len();
+        args.extend(ids.stdout.split_whitespace());
+        if args.len() == flags {
+            return Ok(Vec::new());
         }
-        Ok(containers)
+        // Where one is gone since, the others are told about all the same.
+        let answer = self.answer(&args).await?;
+        let mut all = match parse::containers(&answer.stdout) {
+            Ok(all) => all,
+            Err(_) if !answer.success => {
+                return self.succeeded(answer, Asked::Nothing).map(|_| Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        all.retain(|container| container.pid.is_some());
+        Ok(all)
     }
 
     async fn run(&self, args: &[OsString]) -> Result<String, EngineError> {

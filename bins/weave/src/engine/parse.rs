@@ -3,16 +3,25 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Container, EngineError, EngineInfo, EngineKind, Image};
 
 /// Reads what `inspect --type container` prints of one container.
 pub(super) fn container(json: &str) -> Result<Container, EngineError> {
-    let inspected: InspectedContainer = read_only(json)?;
-    let command = command(&inspected);
-    Ok(Container {
+    only(read(json)?).map(seen)
+}
+
+/// Reads what `inspect --type container` prints of any number of them.
+pub(super) fn containers(json: &str) -> Result<Vec<Container>, EngineError> {
+    let inspected: Vec<InspectedContainer> = read(json)?;
+    Ok(inspected.into_iter().map(seen).collect())
+}
+
+fn seen(inspected: InspectedContainer) -> Container {
+    let mut command = vec![inspected.path];
+    command.extend(inspected.args.unwrap_or_default());
+    Container {
         id: inspected.id,
         name: inspected.name.trim_start_matches('/').to_owned(),
         // Engines say 0 of one that does not run, and may keep the last one's number for a moment.
@@ -24,12 +33,12 @@ pub(super) fn container(json: &str) -> Result<Container, EngineError> {
         image: bare(&inspected.image).to_owned(),
         restarts: inspected.restart_count,
         labels: inspected.config.labels.unwrap_or_default(),
-    })
+    }
 }
 
 /// Reads what `image inspect` prints of one image.
 pub(super) fn image(json: &str) -> Result<Image, EngineError> {
-    let inspected: InspectedImage = read_only(json)?;
+    let inspected: InspectedImage = only(read(json)?)?;
     Ok(Image {
         id: bare(&inspected.id).to_owned(),
         size: inspected.size,
@@ -87,7 +96,7 @@ pub(super) fn info(kind: EngineKind, json: &str) -> Result<EngineInfo, EngineErr
         remapped: option("userns"),
         version: info
             .server_version
-            .or(info.version.map(|version| version.version))
+            .or_else(|| info.version.map(|version| version.version))
             .unwrap_or_default(),
     })
 }
@@ -224,8 +233,7 @@ fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, EngineError> {
 }
 
 /// The one element of a list: with a `--format`, one engine leaves the list away, another does not.
-fn read_only<T: DeserializeOwned>(json: &str) -> Result<T, EngineError> {
-    let mut all: Vec<T> = read(json)?;
+fn only<T>(mut all: Vec<T>) -> Result<T, EngineError> {
     match (all.pop(), all.is_empty()) {
         (Some(only), true) => Ok(only),
         _ => Err(EngineError::Refused {
