@@ -210,19 +210,37 @@ pub(crate) enum Presence {
 impl Presence {
     /// Looks for what the ledger names.
     pub(crate) async fn of(context: &Context, subject: &Subject) -> Self {
-        let found = match subject {
+        match subject {
             Subject::Container { engine, .. } => {
                 let context = Context {
                     engine: Some(*engine),
                     ..context.clone()
                 };
-                return match context.engine() {
+                match context.engine() {
                     Ok(engine) => Self::in_engine(engine.as_ref(), subject).await,
                     Err(failure) => Self::Unknown(failure),
-                };
+                }
             }
+            Subject::Namespace { .. } | Subject::Process { .. } => Self::without_engine(subject),
+        }
+    }
+
+    /// The same with an engine at hand, which knows its own containers.
+    pub(crate) async fn with(engine: Option<&dyn Engine>, subject: &Subject) -> Self {
+        match (subject, engine) {
+            (Subject::Container { .. }, Some(engine)) => Self::in_engine(engine, subject).await,
+            (Subject::Container { .. }, None) => Self::Idle,
+            (Subject::Namespace { .. } | Subject::Process { .. }, _) => {
+                Self::without_engine(subject)
+            }
+        }
+    }
+
+    fn without_engine(subject: &Subject) -> Self {
+        let found = match subject {
             Subject::Namespace { path } => Place::of_path(&path.display().to_string()),
             Subject::Process { pid, .. } => Place::of_process(&pid.to_string()),
+            Subject::Container { .. } => return Self::Idle,
         };
         match found {
             // Another process may have got its id.
