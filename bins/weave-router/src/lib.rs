@@ -29,6 +29,19 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::port::PortKind;
+use crate::underlay::Underlay;
+
+/// The MTU that a router on `bridge` gives containers when nobody tells it one and no peer is named: for whoever puts
+/// containers on the bridge before there is a router.
+pub fn default_mtu_bytes(bridge: &str) -> u16 {
+    let port = PortKind::Bridge {
+        bridge: bridge.to_owned(),
+        tap: port::tap_name(bridge),
+    };
+    Underlay::find(&[], &port.devices()).container_mtu_bytes()
+}
+
 /// Runs a router on a command line, the program's name first, until it is told to end.
 ///
 /// Says on stderr why when it cannot start or go on: exit code 2 for the command line, 1 for everything else.

@@ -135,33 +135,54 @@ pub(crate) async fn hide(context: &Context, args: &HideArgs) -> Result<ExitCode,
     }
 }
 
-/// Gives this host back the addresses that the ledger says it has, after the bridge was made anew; those that
-/// somebody else has by now are told, and stay noted. Says which were put back.
+/// Gives this host back the addresses that the ledger says it has, with all that belongs to them, after the bridge was
+/// made anew or somebody took them away. One that somebody else has by now is left to them: it stays noted, and is told
+/// as an error. Says which were put back.
 ///
 /// # Errors
-/// What the kernel or the firewall refuses.
+/// What the kernel or the firewall refuses, and an address in use; the others are put back all the same.
 pub(crate) async fn restore(
     netlink: &Netlink,
     ledger: &mut Ledger,
     bridge: &str,
-) -> Result<Vec<Cidr>, Failure> {
+) -> (Vec<Cidr>, Option<Failure>) {
     let host = Host { netlink, bridge };
-    let missing = host.missing(&plumbing::exposed(&ledger.entries))?;
+    let exposed = plumbing::exposed(&ledger.entries);
+    let missing = match host.missing(&exposed) {
+        Ok(missing) => missing,
+        Err(failure) => return (Vec::new(), Some(failure)),
+    };
     let mut restored = Vec::new();
-    for address in missing {
+    let mut failed = None;
+    for address in exposed {
+        let is_missing = missing.contains(&address);
         let mut undo = Undo::new();
-        match host.add(ledger, &[address], true, &mut undo).await {
+        match host.add(ledger, &[address], is_missing, &mut undo).await {
             Ok(()) => {
                 undo.keep();
-                restored.push(address);
+                restored.extend(is_missing.then_some(address));
             }
             Err(failure) => {
                 undo.back().await;
-                return Err(failure);
+                failed = Some(failure);
             }
         }
     }
-    Ok(restored)
+    (restored, failed)
+}
+
+/// Whether the bridge lacks an address that the ledger says it has.
+///
+/// # Errors
+/// What the kernel refuses.
+pub(crate) fn is_missing(
+    netlink: &Netlink,
+    entries: &Entries,
+    bridge: &str,
+) -> Result<bool, Failure> {
+    let host = Host { netlink, bridge };
+    let missing = host.missing(&plumbing::exposed(entries))?;
+    Ok(!missing.is_empty())
 }
 
 /// This host's end of the network.

@@ -114,6 +114,27 @@ impl Ledger {
     /// # Errors
     /// When the folder can't be made or the file is damaged; it is left as it is then.
     pub(crate) fn lock(state_dir: &Path) -> Result<Self, Failure> {
+        let ledger = Self::acquire(state_dir, wait_for)?;
+        Ok(ledger.expect("whoever waits gets it"))
+    }
+
+    /// [`Ledger::lock`] without waiting: nothing, when another command holds the file.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::lock`].
+    pub(crate) fn try_lock(state_dir: &Path) -> Result<Option<Self>, Failure> {
+        Self::acquire(state_dir, |lock| match lock.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        })
+    }
+
+    /// With how to lock the file, which tells whether it is held then.
+    fn acquire(
+        state_dir: &Path,
+        hold: impl Fn(&File) -> io::Result<bool>,
+    ) -> Result<Option<Self>, Failure> {
         let unusable = |error: io::Error| folder_failure(state_dir, &error);
         let mut tries = 0;
         let (lock, made_folder) = loop {
@@ -135,7 +156,9 @@ impl Ledger {
                 }
                 Err(error) => return Err(unusable(error)),
             };
-            wait_for(&lock).map_err(unusable)?;
+            if !hold(&lock).map_err(unusable)? {
+                return Ok(None);
+            }
             // One who held it may have removed it, and a third one made and locked another.
             if is_at(&lock, &path).map_err(unusable)? {
                 break (lock, made_folder);
@@ -151,7 +174,7 @@ impl Ledger {
             entries: Entries::default(),
         };
         (ledger.entries, ledger.machine) = read(state_dir)?;
-        Ok(ledger)
+        Ok(Some(ledger))
     }
 
     /// Reads the file without holding it; empty when there is none.
@@ -267,10 +290,10 @@ fn make_folder(folder: &Path) -> io::Result<bool> {
     }
 }
 
-fn wait_for(lock: &File) -> io::Result<()> {
+fn wait_for(lock: &File) -> io::Result<bool> {
     for _ in 0..QUIET_TRIES {
         match lock.try_lock() {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(true),
             Err(TryLockError::WouldBlock) => std::thread::sleep(TRY_EVERY),
             Err(TryLockError::Error(error)) => return Err(error),
         }
@@ -282,7 +305,7 @@ fn wait_for(lock: &File) -> io::Result<()> {
         |pid| format!("another weave command (process {pid})"),
     );
     warn(&format!("waits until {holder} is done with this host"));
-    lock.lock()
+    lock.lock().map(|()| true)
 }
 
 /// Writes the process id into the file.

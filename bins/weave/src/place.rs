@@ -9,7 +9,7 @@ use weave_io::host::{Error, NetNs};
 use weave_router::{Failure, words};
 
 use crate::context::Context;
-use crate::engine::{Container, Engine, EngineError};
+use crate::engine::{Container, Engine, EngineError, EngineKind};
 use crate::ledger::{Entries, Subject};
 
 /// A running container, or another network namespace, that can be put on the network.
@@ -65,15 +65,26 @@ impl Place {
     /// A container that the engine has told of.
     ///
     /// # Errors
-    /// One that does not run, or that is on the host's network.
+    /// One that does not run, or is paused, or is on the host's network.
     pub(crate) fn of_container(
         engine: &dyn Engine,
         container: &Container,
     ) -> Result<Self, Failure> {
+        if container.state == "paused" {
+            return Err(idle(engine.kind().program(), &container.name, "paused"));
+        }
+        Self::enter(engine.kind(), container)
+    }
+
+    /// A container with a process, paused or not.
+    ///
+    /// # Errors
+    /// One that does not run, or is on the host's network.
+    pub(crate) fn enter(engine: EngineKind, container: &Container) -> Result<Self, Failure> {
         let name = &container.name;
-        let program = engine.kind().program();
+        let program = engine.program();
         let pid = match (container.state.as_str(), container.pid) {
-            ("running", Some(pid)) if pid != 0 => pid,
+            ("running" | "paused", Some(pid)) if pid != 0 => pid,
             (state, _) => return Err(idle(program, name, state)),
         };
         let namespace = match NetNs::from_pid(pid) {
@@ -90,7 +101,7 @@ impl Place {
         check_not_ours(&namespace, &format!("container {name}"))?;
         Ok(Self {
             subject: Subject::Container {
-                engine: engine.kind(),
+                engine,
                 id: container.id.clone(),
                 name: name.clone(),
             },
@@ -98,36 +109,6 @@ impl Place {
             namespace,
             asked_for: None,
         })
-    }
-
-    /// What the ledger names, if it is there and runs; `engine` is asked for its own containers only.
-    ///
-    /// # Errors
-    /// When the engine does not answer. What is not there, or not any more what it was, is none.
-    pub(crate) async fn of_subject(
-        engine: Option<&dyn Engine>,
-        subject: &Subject,
-    ) -> Result<Option<Self>, Failure> {
-        match subject {
-            Subject::Container {
-                engine: kind,
-                id,
-                name,
-            } => {
-                let Some(engine) = engine.filter(|engine| engine.kind() == *kind) else {
-                    return Ok(None);
-                };
-                match engine.inspect(id).await {
-                    Ok(container) => Ok(Self::of_container(engine, &container).ok()),
-                    Err(EngineError::NoContainer { .. }) => Ok(None),
-                    Err(error) => Err(error.while_doing(format!("cannot find container {name}"))),
-                }
-            }
-            Subject::Namespace { path } => Ok(Self::of_path(&path.display().to_string()).ok()),
-            Subject::Process { pid, .. } => Ok(Self::of_process(&pid.to_string())
-                .ok()
-                .filter(|place| place.subject == *subject)),
-        }
     }
 
     fn of_process(text: &str) -> Result<Self, Failure> {
@@ -198,13 +179,13 @@ impl Place {
                 ..Self::of_process(pid)?
             });
         }
-        let namespace = NetNs::from_path(&path).map_err(|error| match error {
-            Error::NotANamespace { .. } => missing(format!("{} is another file", path.display())),
-            other => Failure::new(
-                format!("cannot enter the network namespace {text}"),
-                other.to_string(),
-                "",
-            ),
+        let namespace = NetNs::from_path(&path).map_err(|error| {
+            if matches!(error, Error::NotANamespace { .. }) {
+                missing(format!("{} is another file", path.display()))
+            } else {
+                let what = format!("cannot enter the network namespace {text}");
+                Failure::new(what, error.to_string(), "")
+            }
         })?;
         check_not_ours(&namespace, &format!("the network namespace {text}"))?;
         Ok(Self {
@@ -213,6 +194,65 @@ impl Place {
             namespace,
             asked_for: None,
         })
+    }
+}
+
+/// Whether what the ledger names is there.
+#[derive(Debug)]
+pub(crate) enum Presence {
+    /// It is, and has a network of its own. A paused container counts as well.
+    Here(Place),
+    /// It is a container that does not run.
+    Idle,
+    /// It is no more, and will not be again, unless a namespace is made at the same path.
+    Gone,
+    /// Its engine does not tell.
+    Unknown(Failure),
+}
+
+impl Presence {
+    /// Looks for what the ledger names, asking the engine that it names.
+    pub(crate) async fn of(context: &Context, subject: &Subject) -> Self {
+        let Subject::Container { engine, .. } = subject else {
+            return Self::asking(None, subject).await;
+        };
+        let context = Context {
+            engine: Some(*engine),
+            ..context.clone()
+        };
+        match context.engine() {
+            Ok(engine) => Self::asking(Some(engine.as_ref()), subject).await,
+            Err(failure) => Self::Unknown(failure),
+        }
+    }
+
+    /// The same of `engine`; another one's containers count as not running.
+    pub(crate) async fn asking(engine: Option<&dyn Engine>, subject: &Subject) -> Self {
+        let found = match subject {
+            Subject::Container {
+                engine: kind,
+                id,
+                name,
+            } => {
+                let Some(engine) = engine.filter(|engine| engine.kind() == *kind) else {
+                    return Self::Idle;
+                };
+                return match engine.inspect(id).await {
+                    Ok(container) => Place::enter(*kind, &container).map_or(Self::Idle, Self::Here),
+                    Err(EngineError::NoContainer { .. }) => Self::Gone,
+                    Err(error) => {
+                        Self::Unknown(error.while_doing(format!("cannot find container {name}")))
+                    }
+                };
+            }
+            Subject::Namespace { path } => Place::of_path(&path.display().to_string()),
+            Subject::Process { pid, .. } => Place::of_process(&pid.to_string()),
+        };
+        match found {
+            // Another process may have got its id.
+            Ok(place) if place.subject == *subject => Self::Here(place),
+            Ok(_) | Err(_) => Self::Gone,
+        }
     }
 }
 

@@ -129,9 +129,14 @@ fn check_only(entries: &Entries, bridge: &str) -> Result<(), Failure> {
 }
 
 fn bridge_failure(bridge: &str, error: &Error) -> Failure {
-    let remedy = match error {
-        Error::NotABridge { .. } | Error::BadDeviceName { .. } => "name another one with --bridge",
-        _ => "",
+    let named = matches!(
+        error,
+        Error::NotABridge { .. } | Error::BadDeviceName { .. }
+    );
+    let remedy = if named {
+        "name another one with --bridge"
+    } else {
+        ""
     };
     Failure::new(
         format!("cannot use the bridge {bridge}"),

@@ -56,6 +56,28 @@ pub(crate) async fn put(bridge: &str, exposed: &[Cidr]) -> Result<Rules, Failure
     Ok(found)
 }
 
+/// Whether all is as [`put`] would have it. Changes nothing.
+///
+/// # Errors
+/// What iptables says.
+pub(crate) async fn stand(bridge: &str, exposed: &[Cidr]) -> Result<bool, Failure> {
+    check_name(bridge)?;
+    for family in Family::BOTH {
+        let wanted = Wanted::new(family, bridge, exposed, tool::bridged_frames_are_filtered());
+        match Tool::new(family).save().await {
+            Ok(text) => {
+                let saved = Saved::parse(&text, wanted.chain());
+                if saved.repair_script(&wanted).is_some() {
+                    return Ok(false);
+                }
+            }
+            Err(ToolError::Missing) => {}
+            Err(error) => return Err(error.failure(family)),
+        }
+    }
+    Ok(true)
+}
+
 /// Takes all of them back: the jumps, whoever wrote them, and the chains.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod expose;
+mod guard;
 mod lab;
 mod refusals;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
@@ -23,6 +24,8 @@ fn main() -> ExitCode {
             services::a_service_is_exported_by_the_readmes_rule,
             services::a_service_is_imported_by_the_readmes_rule_and_bound_anew,
             services::nothing_else_is_routed_into_the_network,
+            guard::what_a_reload_removes_is_back_within_ten_seconds,
+            guard::there_is_one_guard_and_it_costs_next_to_nothing,
             refusals::what_cannot_be_exposed_is_named_and_changes_nothing,
         ],
         &["/usr/sbin/iptables"],
