@@ -111,21 +111,6 @@ impl Place {
         })
     }
 
-    /// What the ledger names, if it is there and runs; `engine` is asked for its own containers only.
-    ///
-    /// # Errors
-    /// When the engine does not answer. What is not there, or not any more what it was, is none.
-    pub(crate) async fn of_subject(
-        engine: Option<&dyn Engine>,
-        subject: &Subject,
-    ) -> Result<Option<Self>, Failure> {
-        match Presence::asking(engine, subject).await {
-            Presence::Here(place) => Ok(Some(place)),
-            Presence::Idle | Presence::Gone => Ok(None),
-            Presence::Unknown(failure) => Err(failure),
-        }
-    }
-
     fn of_process(text: &str) -> Result<Self, Failure> {
         let name = format!("pid:{text}");
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -229,20 +214,20 @@ impl Presence {
     /// Looks for what the ledger names, asking the engine that it names.
     pub(crate) async fn of(context: &Context, subject: &Subject) -> Self {
         let Subject::Container { engine, .. } = subject else {
-            return Self::asking(None, subject).await;
+            return Self::with(None, subject).await;
         };
         let context = Context {
             engine: Some(*engine),
             ..context.clone()
         };
         match context.engine() {
-            Ok(engine) => Self::asking(Some(engine.as_ref()), subject).await,
+            Ok(engine) => Self::with(Some(engine.as_ref()), subject).await,
             Err(failure) => Self::Unknown(failure),
         }
     }
 
     /// The same of `engine`; another one's containers count as not running.
-    async fn asking(engine: Option<&dyn Engine>, subject: &Subject) -> Self {
+    pub(crate) async fn with(engine: Option<&dyn Engine>, subject: &Subject) -> Self {
         let found = match subject {
             Subject::Container {
                 engine: kind,

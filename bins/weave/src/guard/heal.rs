@@ -8,10 +8,10 @@ use weave_router::Failure;
 use super::log;
 use crate::attach::{DEVICE, How, READY, attach_held};
 use crate::context::Context;
-use crate::engine::{Engine, EngineError, EngineKind};
+use crate::engine::{Engine, EngineKind};
 use crate::expose;
 use crate::ledger::{Attachment, Entries, Ledger, Subject, warn};
-use crate::place::Place;
+use crate::place::{Place, Presence};
 use crate::plumbing::{self, bridge_name};
 use crate::rules::{self, Rules};
 use crate::undo::Undo;
@@ -319,32 +319,21 @@ async fn survey(
         |attachment: &&Attachment| engine_of(attachment).is_none_or(|of| Some(of) == kind);
     for attachment in entries.attachments.iter().filter(is_asked) {
         let subject = &attachment.of;
-        match Place::of_subject(engine, subject).await? {
-            Some(place) => {
+        match Presence::with(engine, subject).await {
+            Presence::Here(place) => {
                 if !is_in_place(netlink, bridge, &place.namespace, attachment) {
                     survey.lost.push((subject.clone(), place));
                 }
             }
-            None if is_gone(engine, subject).await => survey.gone.push(subject.clone()),
-            None => {}
+            // A path may lead to a namespace again.
+            Presence::Gone if !matches!(subject, Subject::Namespace { .. }) => {
+                survey.gone.push(subject.clone());
+            }
+            Presence::Gone | Presence::Idle => {}
+            Presence::Unknown(failure) => return Err(failure),
         }
     }
     Ok(survey)
-}
-
-/// Whether what has no network any more will never have one again, under its name.
-async fn is_gone(engine: Option<&dyn Engine>, subject: &Subject) -> bool {
-    match (subject, engine) {
-        (Subject::Container { id, .. }, Some(engine)) => {
-            matches!(
-                engine.inspect(id).await,
-                Err(EngineError::NoContainer { .. })
-            )
-        }
-        (Subject::Process { .. }, _) => true,
-        // A path may lead to a namespace again.
-        (Subject::Container { .. } | Subject::Namespace { .. }, _) => false,
-    }
 }
 
 /// Whether a container has its interface, ready, with its addresses, and the bridge the other end.
