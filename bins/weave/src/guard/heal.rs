@@ -319,7 +319,7 @@ async fn survey(
         |attachment: &&Attachment| engine_of(attachment).is_none_or(|of| Some(of) == kind);
     for attachment in entries.attachments.iter().filter(is_asked) {
         let subject = &attachment.of;
-        match Presence::asking(engine, subject).await {
+        match Presence::with(engine, subject).await {
             Presence::Here(place) => {
                 if !is_in_place(netlink, bridge, &place.namespace, attachment) {
                     survey.lost.push((subject.clone(), place));
