@@ -7,7 +7,7 @@ use weave_io::host::{Error, Link, NetNs, Netlink};
 use super::DEVICE;
 
 /// How the names of the bridge's ports begin; digits that only this container's namespace has follow.
-const PORT_PREFIX: &str = "vethwe";
+pub(crate) const PORT_PREFIX: &str = "vethwe";
 
 /// Both ends of a container's cable.
 #[derive(Debug, Clone, PartialEq, Eq)]
