@@ -39,7 +39,7 @@ pub(crate) async fn reattach(
     {
         warn(&failure.to_string());
     }
-    let survey = survey(context, &netlink, &ledger.entries, &bridge, engine).await?;
+    let survey = survey(&netlink, &ledger.entries, &bridge, engine).await?;
     for outcome in attach_again(context, ledger, survey).await {
         match outcome {
             Ok(name) => put_back.push(name),
@@ -350,7 +350,6 @@ impl Survey {
 
 /// Looks at all attachments that are not of another engine.
 async fn survey(
-    context: &Context,
     netlink: &Netlink,
     entries: &Entries,
     bridge: &str,
