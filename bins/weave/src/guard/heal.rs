@@ -154,15 +154,7 @@ impl<'a> Healer<'a> {
                     .collect(),
                 ..entries.clone()
             };
-            match survey(
-                self.context,
-                self.netlink,
-                &of_engine,
-                &bridge,
-                engine.as_deref(),
-            )
-            .await
-            {
+            match survey(self.netlink, &of_engine, &bridge, engine.as_deref()).await {
                 Ok(survey) if survey.is_empty() => {}
                 Ok(survey) => match Ledger::try_lock(&self.context.state_dir)? {
                     Some(mut ledger) => self.attach_again(&mut ledger, survey).await,
