@@ -185,8 +185,8 @@ fn pages_are_written_to_a_folder_or_refused_in_a_line() {
 fn every_command_about_this_host_has_examples() {
     let pages = pages().unwrap();
     for name in [
-        "launch", "run", "start", "attach", "detach", "expose", "hide", "ps", "stop", "guard",
-        "setup", "image",
+        "launch", "run", "start", "attach", "detach", "expose", "hide", "ps", "stop", "reset",
+        "guard", "setup", "image",
     ] {
         let file = format!("weave-{name}.1");
         let (_, page) = pages.iter().find(|(name, _)| *name == file).unwrap();
