@@ -6,10 +6,14 @@
 // All of this is tests, which clippy tells by an attribute that a harness of one's own has none of.
 #![allow(clippy::unwrap_used)]
 
+mod alongside;
 mod harness;
 mod lab;
+mod mobility;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
+mod run;
+mod services;
 mod trouble;
 
 use std::process::ExitCode;
@@ -23,6 +27,26 @@ fn main() -> ExitCode {
         harness::a_reboot_keeps_files_and_images_and_nothing_else,
         harness::nothing_outlives_a_killed_run,
         trouble::a_wrong_password_is_named_on_both_sides,
+        run::a_program_begins_by_using_its_network,
+        run::a_program_begins_by_using_its_network_with_podman,
+        run::every_argument_of_docker_run_passes_through,
+        run::every_argument_of_podman_run_passes_through,
+        run::what_can_not_run_leaves_nothing_behind,
+        run::what_podman_can_not_run_leaves_nothing_behind,
+        run::a_container_that_starts_again_waits_again,
+        run::a_container_of_podman_that_starts_again_waits_again,
+        services::an_exposed_host_reaches_all_containers_and_hide_takes_it_back,
+        services::exposing_one_network_opens_no_way_into_it,
+        services::a_service_is_exported_by_a_host_that_does_not_run_it,
+        services::an_imported_service_is_reached_from_every_container,
+        services::an_imported_service_is_rebound_without_a_word_to_its_users,
+        services::services_are_routed_between_networks_of_the_same_addresses,
+        mobility::a_container_moves_to_another_engine_with_its_address,
+        mobility::a_container_moves_to_another_engine_with_its_mac,
+        mobility::an_address_moves_between_containers_that_run,
+        alongside::docker_networking_goes_on_beside_ours,
+        alongside::networks_that_docker_was_told_to_make_go_on_too,
+        alongside::a_restart_of_dockerd_does_not_close_the_bridge,
     ];
     lab::run(TESTS)
 }
