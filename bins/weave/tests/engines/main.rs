@@ -7,9 +7,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod alongside;
+mod dynamic;
+mod example;
 mod harness;
 mod lab;
+mod lifecycle;
+mod light;
 mod mobility;
+mod paths;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
 mod run;
@@ -18,7 +23,8 @@ mod trouble;
 
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
+    const RELEASE: &[root_tests::RootTest] = root_tests::tests![light::image_and_memory_are_small];
     const TESTS: &[root_tests::RootTest] = root_tests::tests![
         harness::an_engine_of_its_own_runs_containers,
         harness::podman_runs_containers_too,
@@ -26,6 +32,13 @@ fn main() -> ExitCode {
         harness::a_snapshot_shows_every_change_and_nothing_else,
         harness::a_reboot_keeps_files_and_images_and_nothing_else,
         harness::nothing_outlives_a_killed_run,
+        example::two_containers_on_two_hosts_ping_each_other,
+        example::netcat_is_answered_over_tcp_and_udp,
+        example::applications_are_isolated_by_subnet,
+        example::the_first_ping_is_answered_soon_with_the_image_and_without,
+        dynamic::a_running_container_joins_and_leaves,
+        dynamic::a_container_changes_networks_and_has_two,
+        trouble::those_who_share_a_password_meet_and_it_is_seen_nowhere,
         trouble::a_wrong_password_is_named_on_both_sides,
         run::a_program_begins_by_using_its_network,
         run::a_program_begins_by_using_its_network_with_podman,
@@ -47,6 +60,14 @@ fn main() -> ExitCode {
         alongside::docker_networking_goes_on_beside_ours,
         alongside::networks_that_docker_was_told_to_make_go_on_too,
         alongside::a_restart_of_dockerd_does_not_close_the_bridge,
+        trouble::status_version_and_logs_tell_how_it_is,
+        lifecycle::stop_leaves_local_traffic_and_launch_brings_back_the_rest,
+        lifecycle::a_connection_survives_a_relaunch,
+        lifecycle::a_killed_router_is_back_by_itself,
+        paths::hosts_that_are_cut_off_meet_over_a_third,
+        paths::whoever_is_told_one_peer_finds_all,
     ];
-    lab::run(TESTS)
+    // One source for both targets, so that neither has code that it does not use.
+    let release = env!("CARGO_CRATE_NAME") == "engines_release";
+    lab::run(if release { RELEASE } else { TESTS })
 }
