@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -442,7 +443,9 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
 }
 
+/// Boxed, so that the runtime's machinery is there once and not for each command: that saves half a megabyte.
 fn in_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let work: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(work);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -25,6 +25,8 @@ use crate::plumbing::{self, bridge_name};
 use crate::undo::Undo;
 
 pub(crate) use args::{LaunchArgs, translated};
+pub(crate) use password::FILE as PASSWORD;
+pub(crate) use process::LOG;
 use running::Router;
 
 /// Runs `weave launch`.

@@ -9,7 +9,7 @@ use weave_io::host::{Error, NetNs};
 use weave_router::{Failure, words};
 
 use crate::context::Context;
-use crate::engine::{Container, Engine, EngineError};
+use crate::engine::{Container, Engine, EngineError, EngineKind};
 use crate::ledger::{Entries, Subject};
 
 /// A running container, or another network namespace, that can be put on the network.
@@ -73,13 +73,16 @@ impl Place {
         if container.state == "paused" {
             return Err(idle(engine.kind().program(), &container.name, "paused"));
         }
-        Self::enter(engine, container)
+        Self::enter(engine.kind(), container)
     }
 
     /// A container with a process, paused or not.
-    fn enter(engine: &dyn Engine, container: &Container) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// One that does not run, or is on the host's network.
+    pub(crate) fn enter(engine: EngineKind, container: &Container) -> Result<Self, Failure> {
         let name = &container.name;
-        let program = engine.kind().program();
+        let program = engine.program();
         let pid = match (container.state.as_str(), container.pid) {
             ("running" | "paused", Some(pid)) if pid != 0 => pid,
             (state, _) => return Err(idle(program, name, state)),
@@ -98,7 +101,7 @@ impl Place {
         check_not_ours(&namespace, &format!("container {name}"))?;
         Ok(Self {
             subject: Subject::Container {
-                engine: engine.kind(),
+                engine,
                 id: container.id.clone(),
                 name: name.clone(),
             },
@@ -208,17 +211,38 @@ pub(crate) enum Presence {
 }
 
 impl Presence {
-    /// Looks for what the ledger names.
+    /// Looks for what the ledger names, asking the engine that it names.
     pub(crate) async fn of(context: &Context, subject: &Subject) -> Self {
+        let Subject::Container { engine, .. } = subject else {
+            return Self::asking(None, subject).await;
+        };
+        let context = Context {
+            engine: Some(*engine),
+            ..context.clone()
+        };
+        match context.engine() {
+            Ok(engine) => Self::asking(Some(engine.as_ref()), subject).await,
+            Err(failure) => Self::Unknown(failure),
+        }
+    }
+
+    /// The same of `engine`; another one's containers count as not running.
+    pub(crate) async fn asking(engine: Option<&dyn Engine>, subject: &Subject) -> Self {
         let found = match subject {
-            Subject::Container { engine, .. } => {
-                let context = Context {
-                    engine: Some(*engine),
-                    ..context.clone()
+            Subject::Container {
+                engine: kind,
+                id,
+                name,
+            } => {
+                let Some(engine) = engine.filter(|engine| engine.kind() == *kind) else {
+                    return Self::Idle;
                 };
-                return match context.engine() {
-                    Ok(engine) => Self::in_engine(engine.as_ref(), subject).await,
-                    Err(failure) => Self::Unknown(failure),
+                return match engine.inspect(id).await {
+                    Ok(container) => Place::enter(*kind, &container).map_or(Self::Idle, Self::Here),
+                    Err(EngineError::NoContainer { .. }) => Self::Gone,
+                    Err(error) => {
+                        Self::Unknown(error.while_doing(format!("cannot find container {name}")))
+                    }
                 };
             }
             Subject::Namespace { path } => Place::of_path(&path.display().to_string()),
@@ -228,20 +252,6 @@ impl Presence {
             // Another process may have got its id.
             Ok(place) if place.subject == *subject => Self::Here(place),
             Ok(_) | Err(_) => Self::Gone,
-        }
-    }
-
-    async fn in_engine(engine: &dyn Engine, subject: &Subject) -> Self {
-        let Subject::Container { id, name, .. } = subject else {
-            return Self::Gone;
-        };
-        match engine.inspect(id).await {
-            Ok(container) => match Place::enter(engine, &container) {
-                Ok(place) => Self::Here(place),
-                Err(_) => Self::Idle,
-            },
-            Err(EngineError::NoContainer { .. }) => Self::Gone,
-            Err(error) => Self::Unknown(error.while_doing(format!("cannot find container {name}"))),
         }
     }
 }

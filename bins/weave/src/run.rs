@@ -24,14 +24,15 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, CommandFactory};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use weave_io::host::Cidr;
 use weave_router::{Failure, words};
 
-use crate::attach::{How, attach};
+use crate::attach::{How, attach_held};
 use crate::cli::Cli;
 use crate::context::Context;
 use crate::engine::{Container, Engine, EngineError, EngineKind};
-use crate::ledger::warn;
+use crate::ledger::{Ledger, warn};
 use crate::place::{Place, check_root};
 use crate::wait::{self, Step};
 
@@ -39,7 +40,10 @@ use self::arguments::{Arguments, Unreadable};
 
 /// The flags of `weave run`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    override_usage = "weave run [OPTIONS] <CIDR>... [DOCKER RUN ARGS]...",
+    after_help = EXAMPLES
+)]
 pub(crate) struct RunArgs {
     /// Start the container's program at once, before its network is there
     #[arg(long)]
@@ -52,7 +56,7 @@ pub(crate) struct RunArgs {
         required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true,
-        value_name = "CIDR... [DOCKER RUN ARGS]"
+        value_name = "CIDR"
     )]
     words: Vec<OsString>,
 }
@@ -89,11 +93,7 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Result<ExitCode, F
     // From here on something may have to be taken back, so Ctrl-C is only noted until it can be.
     let mut interrupts = Interrupts::new()?;
     let id = started(engine, &plan).await?;
-    let finished = tokio::select! {
-        finished = finish(context, engine, &order, &plan, &id) => finished,
-        code = interrupts.next() => Err(interrupted(code)),
-    };
-    if let Err(failure) = finished {
+    if let Err(failure) = finish(context, engine, &order, &plan, &id, &mut interrupts).await {
         remove(engine, &plan, &id).await;
         return Err(failure);
     }
@@ -276,15 +276,45 @@ async fn finish(
     order: &Order,
     plan: &Plan,
     id: &str,
+    interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    if let Some(command) = &plan.command {
-        let container = engine.inspect(id).await;
-        let container = container.map_err(|error| refused(&error, &plan.image))?;
-        waits(engine, &container, command).await?;
-    }
-    let place = Place::find(context, id).await?;
+    let container = engine.inspect(id).await;
+    let container = container.map_err(|error| refused(&error, &plan.image))?;
+    let ready = async {
+        if let Some(command) = &plan.command {
+            waits(engine, &container, command).await?;
+        }
+        let place = if container.network_mode.starts_with("container:") {
+            Place::find(context, id).await?
+        } else {
+            Place::of_container(engine, &container)?
+        };
+        Ok::<_, Failure>((place, ledger(&context.state_dir).await?))
+    };
+    let (place, mut ledger) = tokio::select! {
+        ready = ready => ready?,
+        code = interrupts.next() => return Err(interrupted(code)),
+    };
     let how = How { probe: order.probe };
-    attach(context, &place, &order.addresses, how).await
+    // It takes back what it did when it is interrupted, so nothing may end it in between.
+    attach_held(context, &mut ledger, &place, &order.addresses, how).await
+}
+
+/// The ledger, on a thread of its own: another command may hold it for long, and this one is to hear Ctrl-C meanwhile.
+async fn ledger(state_dir: &Path) -> Result<Ledger, Failure> {
+    let (tell, told) = oneshot::channel();
+    let state_dir = state_dir.to_owned();
+    // Nobody waits for it at the end, as the runtime would for one of its own.
+    std::thread::spawn(move || {
+        let _ = tell.send(Ledger::lock(&state_dir));
+    });
+    told.await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            "cannot hold the ledger",
+            "its thread ended",
+            "",
+        ))
+    })
 }
 
 /// Waits until the container has found its program and waits for the network.

@@ -33,6 +33,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{AccessFlags, access};
 use weave_router::{Failure, is_answer, usage_line, words};
 
+use crate::attach::{DEVICE, READY};
+
 /// Where `weave run` mounts this program in a container. A file at the root, as `/.dockerenv` is: a container made of
 /// nothing has no folder that it could be in.
 pub(crate) const ENTRY: &str = "/.weave-wait";
@@ -335,10 +337,6 @@ const NO_WAIT: &str = "'weave run --no-wait' does without";
 
 /// Where the kernel shows the devices of the container's namespace.
 const DEVICES: &str = "/sys/class/net";
-
-/// The container's interface, and the alias that it has when all is set up.
-const DEVICE: &str = "ethwe";
-const READY: &str = "weave";
 
 /// How long until it gives up. A host that boots starts its containers when the engine is up and the router a few
 /// seconds after that; what is not there in two minutes needs somebody to look, and an exit code can be seen (and

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             there::a_host_gets_the_tool_once_and_says_what_it_lacks,
             there::a_host_that_cannot_be_reached_is_named_with_the_reason,
             there::nothing_is_put_where_it_does_not_fit,
+            there::a_user_who_may_use_sudo_is_enough,
         ],
         &["/dev/net/tun", SSHD],
         Some(1),
@@ -237,9 +238,7 @@ mod there {
                 (name, script),
             ];
             for (name, script) in programs {
-                let path = folder.0.join(name);
-                fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+                program(&folder.0.join(name), script);
             }
             let path = format!("{}:{}", folder.0.display(), std::env::var("PATH").unwrap());
             let before = fs::metadata("/usr/local/bin/weave")
@@ -257,6 +256,49 @@ mod there {
                 .map(|m| m.modified().unwrap());
             assert_eq!(before, after);
         }
+    }
+
+    pub(super) fn a_user_who_may_use_sudo_is_enough() {
+        let folder = Folder::new("setup-sudo");
+        let log = folder.0.join("log");
+        // The host: this one, with nothing of what is put there staying, and its user another one by name.
+        let programs = [
+            (
+                "ssh",
+                "for last; do :; done\n\
+                 exec unshare --mount sh -c 'mount --make-rprivate / && mount -t tmpfs tmpfs /usr/local/bin && eval \"$0\"' \"$last\""
+                    .to_owned(),
+            ),
+            ("id", "echo 1000".to_owned()),
+            (
+                "sudo",
+                format!("[ \"$1\" = -n ] || exit 1; shift; echo \"$1\" >> {}; exec \"$@\"", log.display()),
+            ),
+        ];
+        for (name, script) in programs {
+            program(&folder.0.join(name), &script);
+        }
+        let path = format!("{}:{}", folder.0.display(), std::env::var("PATH").unwrap());
+        let output = weave()
+            .args(["setup", "--no-container", "--ssh", "b"])
+            .env("PATH", path)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
+        assert!(
+            text(&output.stdout).contains("  ok       rights "),
+            "{output:?}"
+        );
+        assert_eq!(
+            fs::read_to_string(log).unwrap().lines().collect::<Vec<_>>(),
+            ["true", "mkdir", "cp", "chmod", "mv", "/usr/local/bin/weave"]
+        );
+    }
+
+    fn program(path: &Path, script: &str) {
+        fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     fn refused(output: &Output, wanted: &str) {

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use weave_io::host::{Error, Link, NetNs, Netlink};
+use weave_io::host::{Cidr, Error, Link, NetNs, Netlink};
 
 use super::DEVICE;
+use super::address::is_link_local;
+use crate::place::Place;
 
 /// How the names of the bridge's ports begin; digits that only this container's namespace has follow.
-pub(crate) const PORT_PREFIX: &str = "vethwe";
+const PORT_PREFIX: &str = "vethwe";
 
 /// Both ends of a container's cable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub(super) fn find(host: &Netlink, inside: &Netlink) -> Result<Found, Error> {
         Some(link.index) == device.peer
             && link.peer == Some(device.index)
             && link.kind.as_deref() == Some("veth")
-            && link.name.starts_with(PORT_PREFIX)
+            && is_port(&link.name)
     });
     Ok(match port {
         Some(port) if device.kind.as_deref() == Some("veth") => {
@@ -48,6 +50,47 @@ pub(super) fn find(host: &Netlink, inside: &Netlink) -> Result<Found, Error> {
         }
         _ => Found::Foreign,
     })
+}
+
+/// What a container has on the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The port of the bridge.
+    pub(crate) port: String,
+    /// The Ethernet address of `ethwe`.
+    pub(crate) mac: Option<[u8; 6]>,
+    /// Its addresses, but for those that it made itself.
+    pub(crate) addresses: Vec<Cidr>,
+    /// Whether the port is on the bridge.
+    pub(crate) on_bridge: bool,
+    /// Whether both ends are switched on.
+    pub(crate) up: bool,
+}
+
+/// Looks at what a container has on the network of `bridge`; none where it has no interface of ours.
+///
+/// # Errors
+/// What the kernel refuses.
+pub(crate) fn look(host: &Netlink, place: &Place, bridge: &str) -> Result<Option<Seen>, Error> {
+    let inside = Netlink::open_in(&place.namespace)?;
+    let Found::Ours(ends) = find(host, &inside)? else {
+        return Ok(None);
+    };
+    let bridge = host.find_link(bridge)?.map(|link| link.index);
+    let mut addresses = inside.addresses_of(DEVICE)?;
+    addresses.retain(|cidr| !is_link_local(cidr.address()));
+    Ok(Some(Seen {
+        on_bridge: bridge.is_some() && ends.port.controller == bridge,
+        up: ends.port.up && ends.device.up,
+        mac: ends.device.mac,
+        port: ends.port.name,
+        addresses,
+    }))
+}
+
+/// Whether a device of this name is the bridge's end of a container's cable.
+pub(crate) fn is_port(name: &str) -> bool {
+    name.starts_with(PORT_PREFIX)
 }
 
 /// The name of the bridge's port for a namespace, 14 bytes.

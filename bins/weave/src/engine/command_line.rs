@@ -1,7 +1,7 @@
 //! An engine by its command line: each call runs `docker` or `podman` once, without a shell, and reads what it prints.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -330,8 +330,9 @@ async fn messages(source: impl AsyncRead + Unpin, shown: bool) -> io::Result<Str
     let mut kept = String::new();
     let mut lines = BufReader::new(source).lines();
     while let Some(line) = lines.next_line().await? {
-        if parse::is_progress(&line) {
-            eprintln!("{line}");
+        if !line.is_empty() && parse::is_progress(&line) {
+            // Nowhere is left to show it when stderr fails.
+            let _ = writeln!(io::stderr(), "{line}");
         }
         if kept.len() < MESSAGE_BYTES_MAX {
             kept.push_str(&line);

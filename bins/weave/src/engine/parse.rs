@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{Container, EngineError, EngineInfo, EngineKind, Image};
 
 /// Reads what `inspect --type container` prints of one container.
 pub(super) fn container(json: &str) -> Result<Container, EngineError> {
     let inspected: InspectedContainer = read_only(json)?;
-    let mut command = vec![inspected.path];
-    command.extend(inspected.args.unwrap_or_default());
+    let command = command(&inspected);
     Ok(Container {
         id: inspected.id,
         name: inspected.name.trim_start_matches('/').to_owned(),
@@ -35,6 +35,31 @@ pub(super) fn image(json: &str) -> Result<Image, EngineError> {
         size: inspected.size,
         labels: inspected.config.labels.unwrap_or_default(),
     })
+}
+
+/// The program that a container runs, and its arguments. Podman 4 repeats a program without arguments as its argument,
+/// and what it was made of tells it from one that is given its own name.
+fn command(inspected: &InspectedContainer) -> Vec<String> {
+    let InspectedContainer {
+        path, args, config, ..
+    } = inspected;
+    let args = args.as_deref().unwrap_or_default();
+    let given = config.cmd.as_deref().unwrap_or_default();
+    let entry_point: Vec<&str> = if let Value::Array(words) = &config.entrypoint {
+        words.iter().filter_map(Value::as_str).collect()
+    } else {
+        let one = config.entrypoint.as_str();
+        one.filter(|one| !one.is_empty()).into_iter().collect()
+    };
+    let mut words = entry_point
+        .into_iter()
+        .chain(given.iter().map(String::as_str));
+    let is_alone = words.next() == Some(path) && words.next().is_none();
+    let mut command = vec![path.clone()];
+    if !(is_alone && *args == [path.clone()]) {
+        command.extend_from_slice(args);
+    }
+    command
 }
 
 /// An image's id without the name of the digest, which podman puts before it in some places only.
@@ -111,7 +136,12 @@ pub(super) fn failed(kind: EngineKind, asked: &Asked<'_>, stderr: &str) -> Engin
 
 /// What went wrong, on one line: without the programs' own beginnings and their hints at the help.
 fn words(stderr: &str) -> String {
-    let hints = ["See '", "Run '", "Error: failed to start containers"];
+    let hints = [
+        "See '",
+        "Run '",
+        "Usage:",
+        "Error: failed to start containers",
+    ];
     let lines = stderr.lines().map(str::trim);
     let lines: Vec<&str> = lines
         .filter(|line| !line.is_empty() && !hints.iter().any(|hint| line.starts_with(hint)))
@@ -147,7 +177,12 @@ pub(super) fn is_progress(line: &str) -> bool {
         "error",
         "See '",
         "Run '",
+        "Usage:",
         "Cannot connect",
+        // What is wrong with a flag docker says before how it is used, on lines of their own.
+        "unknown ",
+        "invalid ",
+        "flag needs ",
         "permission denied",
     ];
     !error
@@ -236,6 +271,10 @@ struct InspectedHostConfig {
 #[serde(rename_all = "PascalCase")]
 struct InspectedConfig {
     labels: Option<BTreeMap<String, String>>,
+    /// A list, or one text in podman 4.
+    #[serde(default)]
+    entrypoint: Value,
+    cmd: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -312,6 +351,33 @@ mod tests {
         assert!(line.contains("not understood"), "{line}");
         let line = container("[]").unwrap_err().to_string();
         assert_eq!(line, "its answer is not about one thing");
+    }
+
+    #[test]
+    fn a_program_alone_is_told_from_one_with_its_own_name() {
+        let command = |path: &str, args: &str, config: &str| {
+            let json = format!(
+                r#"[{{"Id":"ab","Name":"c1","Path":"{path}","Args":{args},"State":{{"Status":"created"}},
+                "HostConfig":{{}},"Config":{{{config}}}}}]"#
+            );
+            container(&json).unwrap().command.join(" ")
+        };
+        // As podman 4.3 prints them.
+        let podman = |config| command("sh", r#"["sh"]"#, config);
+        assert_eq!(podman(r#""Entrypoint":"","Cmd":["sh"]"#), "sh");
+        assert_eq!(podman(r#""Entrypoint":"sh","Cmd":null"#), "sh");
+        assert_eq!(podman(r#""Entrypoint":"sh","Cmd":["sh"]"#), "sh sh");
+        assert_eq!(podman(r#""Entrypoint":"","Cmd":["sh","sh"]"#), "sh sh");
+        assert_eq!(podman(r#""Entrypoint":"sh sh""#), "sh sh");
+        // As docker does.
+        let docker = |args, config| command("sh", args, config);
+        assert_eq!(docker("[]", r#""Entrypoint":null,"Cmd":["sh"]"#), "sh");
+        assert_eq!(docker("[]", r#""Entrypoint":["sh"],"Cmd":[]"#), "sh");
+        assert_eq!(docker(r#"["sh"]"#, r#""Entrypoint":["sh","sh"]"#), "sh sh");
+        assert_eq!(
+            docker(r#"["sh"]"#, r#""Entrypoint":["sh"],"Cmd":["sh"]"#),
+            "sh sh"
+        );
     }
 
     #[test]

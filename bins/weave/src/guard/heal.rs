@@ -39,7 +39,7 @@ pub(crate) async fn reattach(
     {
         warn(&failure.to_string());
     }
-    let survey = survey(context, &netlink, &ledger.entries, &bridge, engine).await?;
+    let survey = survey(&netlink, &ledger.entries, &bridge, engine).await?;
     for outcome in attach_again(context, ledger, survey).await {
         match outcome {
             Ok(name) => put_back.push(name),
@@ -154,15 +154,7 @@ impl<'a> Healer<'a> {
                     .collect(),
                 ..entries.clone()
             };
-            match survey(
-                self.context,
-                self.netlink,
-                &of_engine,
-                &bridge,
-                engine.as_deref(),
-            )
-            .await
-            {
+            match survey(self.netlink, &of_engine, &bridge, engine.as_deref()).await {
                 Ok(survey) if survey.is_empty() => {}
                 Ok(survey) => match Ledger::try_lock(&self.context.state_dir)? {
                     Some(mut ledger) => self.attach_again(&mut ledger, survey).await,
@@ -350,7 +342,6 @@ impl Survey {
 
 /// Looks at all attachments that are not of another engine.
 async fn survey(
-    context: &Context,
     netlink: &Netlink,
     entries: &Entries,
     bridge: &str,
@@ -378,7 +369,7 @@ async fn survey(
             (Some(container), Some(engine)) => {
                 Place::of_container(engine, container).map_or(Presence::Idle, Presence::Here)
             }
-            _ => Presence::of(context, subject).await,
+            _ => Presence::asking(engine, subject).await,
         };
         match presence {
             Presence::Here(place) => {

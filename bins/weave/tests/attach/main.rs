@@ -7,6 +7,7 @@ mod at_once;
 mod failures;
 mod lab;
 mod network;
+mod ps;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
 mod routers;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             at_once::one_that_is_interrupted_leaves_nothing_behind,
             at_once::one_that_is_killed_leaves_nothing_that_the_next_cannot_mend,
             at_once::one_that_waits_says_for_whom,
+            ps::it_lists_what_is_there_and_says_what_is_wrong,
             routers::the_mtu_is_the_routers,
             routers::an_address_of_another_host_is_refused_and_its_router_named,
         ],

@@ -10,6 +10,7 @@ mod harness;
 mod lab;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
+mod run;
 mod trouble;
 
 use std::process::ExitCode;
@@ -23,6 +24,14 @@ fn main() -> ExitCode {
         harness::a_reboot_keeps_files_and_images_and_nothing_else,
         harness::nothing_outlives_a_killed_run,
         trouble::a_wrong_password_is_named_on_both_sides,
+        run::a_program_begins_by_using_its_network,
+        run::a_program_begins_by_using_its_network_with_podman,
+        run::every_argument_of_docker_run_passes_through,
+        run::every_argument_of_podman_run_passes_through,
+        run::what_can_not_run_leaves_nothing_behind,
+        run::what_podman_can_not_run_leaves_nothing_behind,
+        run::a_container_that_starts_again_waits_again,
+        run::a_container_of_podman_that_starts_again_waits_again,
     ];
     lab::run(TESTS)
 }

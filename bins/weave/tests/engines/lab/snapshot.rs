@@ -131,7 +131,8 @@ const ENGINE_SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "containers",
-        "ps --all --no-trunc --format '{{.ID}} {{.Names}} {{.Image}} {{.State}}' | sort",
+        // Podman's state says since when.
+        "ps --all --no-trunc --format '{{.ID}} {{.Names}} {{.Image}} {{.State}}' | sed 's/ Up .*/ running/' | sort",
     ),
     ("volumes", "volume ls --quiet | sort"),
     (
