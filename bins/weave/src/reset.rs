@@ -11,7 +11,7 @@ use weave_io::StateDir;
 use weave_io::host::{Error, Netlink};
 use weave_router::{Failure, words};
 
-use crate::attach::{DEVICE, PORT_PREFIX};
+use crate::attach::{DEVICE, is_port};
 use crate::context::Context;
 use crate::engine::EngineKind;
 use crate::ledger::{Entries, Ledger, warn};
@@ -122,7 +122,7 @@ async fn unplug(
         Err(error) => return Err(failure(&error)),
     };
     for port in ports {
-        if port.starts_with(PORT_PREFIX) {
+        if is_port(&port) {
             gone(netlink.delete_link(&port))?;
         }
     }
