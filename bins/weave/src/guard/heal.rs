@@ -440,7 +440,7 @@ async fn attach_again(
             continue;
         };
         let attachment = &ledger.entries.attachments[position];
-        let name = format!("{} ({})", place.name, attachment.addresses.join(", "));
+        let name = format!("{} ({})", subject.label(), attachment.addresses.join(", "));
         let addresses = attachment.cidrs();
         // Somebody may have taken the address meanwhile.
         let how = How { probe: true };

@@ -1,8 +1,9 @@
 //! The guard on a host whose firewall is reloaded.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStderr, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -168,7 +169,7 @@ fn rules_and_settings(host: &Host) -> std::collections::BTreeMap<String, String>
 
 struct Guard {
     child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
+    lines: Receiver<String>,
 }
 
 impl Guard {
@@ -176,15 +177,19 @@ impl Guard {
         let mut command = host.command();
         command.arg("guard").args(args).stderr(Stdio::piped());
         let mut child = host.namespace.run(|| command.spawn()).unwrap().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            let lines = stderr.lines().map_while(Result::ok);
+            lines.for_each(|line| drop(sender.send(line)));
+        });
         Self { child, lines }
     }
 
     /// Its next line with this in it.
     fn says(&mut self, wanted: &str) -> String {
         let mut said = Vec::new();
-        for line in &mut self.lines {
-            let line = line.unwrap();
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             if line.contains(wanted) {
                 return line;
             }
@@ -224,3 +229,6 @@ impl Drop for Guard {
         let _ = self.child.wait();
     }
 }
+
+/// Longer than anything that a guard must do takes.
+const PATIENCE: Duration = Duration::from_secs(20);
