@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use weave_io::host::Cidr;
 use weave_router::{Failure, words};
 
-use crate::attach::{How, attach_held};
+use crate::attach::{How, attach_held, check_addresses};
 use crate::cli::Cli;
 use crate::context::Context;
 use crate::engine::{Container, Engine, EngineError, EngineKind};
@@ -86,10 +86,18 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Result<ExitCode, F
         context.output.line(&help())?;
         return Ok(ExitCode::SUCCESS);
     }
+    check_addresses("cannot run the container", &order.addresses)?;
     check_root()?;
     let engine = context.engine()?;
     let engine = engine.as_ref();
-    let plan = plan(engine, &context.state_dir, &order).await?;
+    let plan = match plan(engine, &context.state_dir, &order).await {
+        Ok(plan) => plan,
+        Err(failure) => {
+            // It was made for nothing, if it is empty.
+            let _ = fs::remove_dir(&context.state_dir);
+            return Err(failure);
+        }
+    };
     // From here on something may have to be taken back, so Ctrl-C is only noted until it can be.
     let mut interrupts = Interrupts::new()?;
     let id = started(engine, &plan).await?;

@@ -6,7 +6,7 @@ use clap::Args;
 use weave_io::host::Cidr;
 use weave_router::Failure;
 
-use crate::attach::{How, attach};
+use crate::attach::{How, attach, check_addresses};
 use crate::context::Context;
 use crate::engine::{Container, Engine};
 use crate::ledger::warn;
@@ -39,10 +39,11 @@ attached is stopped again; one that ran already is only attached, as by 'weave a
 
 /// Runs `weave start`.
 pub(crate) async fn start(context: &Context, args: &StartArgs) -> Result<ExitCode, Failure> {
+    let what = || format!("cannot start {}", args.container);
+    check_addresses(&what(), &args.addresses)?;
     check_root()?;
     let engine = context.engine()?;
     let engine = engine.as_ref();
-    let what = || format!("cannot start {}", args.container);
     let failed = |error: crate::engine::EngineError| error.while_doing(what());
     let container = engine.inspect(&args.container).await.map_err(failed)?;
     // Before it is started for nothing.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
-use weave_io::host::Cidr;
 use weave_router::{Failure, Options, Secret, usage_line};
 
 use crate::cli::Cli;
@@ -177,7 +176,7 @@ fn translated_launch(
             if flag.wants_value {
                 done.extend(args.next());
             }
-        } else if before_peers && is_cidr(&arg) {
+        } else if before_peers && is_address(&arg) {
             done.extend(["--address".into(), arg]);
         } else {
             before_peers &= arg.as_encoded_bytes().starts_with(b"-");
@@ -225,9 +224,9 @@ impl Flag {
     }
 }
 
-fn is_cidr(arg: &OsStr) -> bool {
-    arg.to_str()
-        .is_some_and(|text| text.contains('/') && text.parse::<Cidr>().is_ok())
+/// Whether it is meant for a network address: no peer has a slash in it, and `--address` says what is wrong with one.
+fn is_address(arg: &OsStr) -> bool {
+    arg.as_encoded_bytes().contains(&b'/')
 }
 
 const PROGRAM: &str = "weave launch";

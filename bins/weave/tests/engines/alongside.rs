@@ -80,6 +80,57 @@ pub(super) fn networks_that_docker_was_told_to_make_go_on_too() {
         .ok();
 }
 
+pub(super) fn a_reload_of_the_firewall_is_repaired() {
+    let mut lab = Lab::new();
+    let pair = lab.pair();
+    let (a, b) = (&pair.a, &pair.b);
+    a.weave(&["run", "10.0.1.3/24", "--name", "near", "bb", "idle"])
+        .ok();
+    a.weave(&["expose", "10.0.1.101/24"]).ok();
+    let outside = lab.outside("outside");
+    let other = b.container("other");
+    let _service = Service::start(other.namespace(), 4422, "other");
+    let export = "iptables -t nat -A PREROUTING -p tcp -i eth0 --dport 2211 -j DNAT --to-destination 10.0.1.2:4422";
+    let exported = format!("{}:2211", a.address());
+    let rules = rules(a);
+    let one = a.container("one");
+    let pingers = ["10.0.1.2", "10.0.1.3"].map(|address| {
+        let pinger = Pinger::start(&one, address.parse().unwrap(), b"");
+        assert!(
+            pinger
+                .answered_after(Instant::now(), LINK_TIME_MAX)
+                .is_some()
+        );
+        pinger
+    });
+    for reload in RELOADS {
+        let reloaded = Instant::now();
+        // Whoever reloads the firewall has a policy of his own in what he loads.
+        a.sh(&format!("{reload}; iptables -P FORWARD DROP")).ok();
+        let (_, took) = within(REPAIR_TIME_MAX, reload, || {
+            (self::rules(a) == rules).then_some(())
+        });
+        let repaired = Instant::now();
+        for pinger in &pingers {
+            assert!(
+                pinger
+                    .answered_after(repaired, Duration::from_secs(1))
+                    .is_some()
+            );
+        }
+        let gaps = pingers
+            .each_ref()
+            .map(|pinger| pinger.record().gap(reloaded, repaired));
+        figure(&format!(
+            "{reload}: repaired after {took:?}; without an answer: {gaps:?}"
+        ));
+        // And what was exposed is so again.
+        a.sh(export).ok();
+        let answer = ask_tcp(outside.netns(), &exported, "Hello").unwrap();
+        assert_eq!(answer, "other heard Hello from 10.0.1.101");
+    }
+}
+
 pub(super) fn a_restart_of_dockerd_does_not_close_the_bridge() {
     let mut lab = Lab::new();
     let [a] = lab.docker_hosts(["a"]);
@@ -128,7 +179,7 @@ fn own_network(host: &Host, container: &str) -> String {
 
 /// All that is ours of the firewall, and where it is jumped to: in either family's tables.
 fn rules(host: &Host) -> String {
-    let both = "for save in iptables-save ip6tables-save; do $save | grep -e '^\\*' -e WEAVE; done";
+    let both = "for save in iptables-save ip6tables-save; do $save | grep -e WEAVE; done; true";
     let said = host.sh(both).ok();
     let without_counters = said
         .stdout
@@ -140,4 +191,10 @@ fn rules(host: &Host) -> String {
         .join("\n")
 }
 
+/// What administrators and their tools do. A Docker host's firewall is nft's underneath.
+const RELOADS: &[&str] = &[
+    "iptables -F",
+    "for table in filter nat; do echo \"*$table\nCOMMIT\" | iptables-restore; done",
+    "nft flush ruleset",
+];
 const REPAIR_TIME_MAX: Duration = Duration::from_secs(10);

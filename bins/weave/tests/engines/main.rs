@@ -9,12 +9,15 @@
 mod alongside;
 mod dynamic;
 mod example;
+mod failures;
 mod harness;
 mod lab;
 mod lifecycle;
 mod light;
 mod mobility;
 mod paths;
+mod podman;
+mod reboots;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
 mod run;
@@ -59,6 +62,7 @@ pub(crate) fn main() -> ExitCode {
         mobility::an_address_moves_between_containers_that_run,
         alongside::docker_networking_goes_on_beside_ours,
         alongside::networks_that_docker_was_told_to_make_go_on_too,
+        alongside::a_reload_of_the_firewall_is_repaired,
         alongside::a_restart_of_dockerd_does_not_close_the_bridge,
         trouble::status_version_and_logs_tell_how_it_is,
         lifecycle::stop_leaves_local_traffic_and_launch_brings_back_the_rest,
@@ -66,6 +70,15 @@ pub(crate) fn main() -> ExitCode {
         lifecycle::a_killed_router_is_back_by_itself,
         paths::hosts_that_are_cut_off_meet_over_a_third,
         paths::whoever_is_told_one_peer_finds_all,
+        reboots::after_a_reboot_launch_attaches_again_what_runs,
+        reboots::a_stopped_router_stays_stopped_over_a_reboot,
+        reboots::without_the_state_folder_nothing_is_claimed,
+        podman::containers_of_podman_and_docker_share_a_network,
+        podman::podman_is_used_where_there_is_no_docker_or_the_flag_names_it,
+        failures::what_is_no_address_or_no_container_is_named,
+        failures::an_address_that_somebody_has_is_refused,
+        failures::a_missing_right_and_a_wrong_host_are_named,
+        failures::an_engine_that_is_of_no_use_is_named,
     ];
     // One source for both targets, so that neither has code that it does not use.
     let release = env!("CARGO_CRATE_NAME") == "engines_release";

@@ -244,6 +244,20 @@ impl Host {
         Container::new(network, NetNs::from_path(path).unwrap())
     }
 
+    /// Waits until router and guard are at rest: the one has written down whom it met, which it does some seconds
+    /// later, the other listens to docker.
+    pub(crate) fn settle(&self) {
+        within(
+            Duration::from_secs(10),
+            "a file of peers, and a listener",
+            || {
+                self.sh("ls /var/lib/weave/peers && pgrep -x docker")
+                    .is_ok()
+                    .then_some(())
+            },
+        );
+    }
+
     /// A file that the harness keeps for this host.
     fn file(&self, name: &str) -> String {
         fs::read_to_string(self.folder.join(name)).unwrap_or_default()
