@@ -299,7 +299,7 @@ fn wait_for(lock: &File) -> io::Result<bool> {
         }
     }
     let mut holder = String::new();
-    let _ = (&*lock).take(16).read_to_string(&mut holder);
+    let _ = lock.take(16).read_to_string(&mut holder);
     let holder = holder.trim().parse::<u32>().map_or_else(
         |_| "another weave command".to_owned(),
         |pid| format!("another weave command (process {pid})"),

@@ -19,8 +19,7 @@ pub(super) fn containers(json: &str) -> Result<Vec<Container>, EngineError> {
 }
 
 fn seen(inspected: InspectedContainer) -> Container {
-    let mut command = vec![inspected.path];
-    command.extend(inspected.args.unwrap_or_default());
+    let command = command(&inspected);
     Container {
         id: inspected.id,
         name: inspected.name.trim_start_matches('/').to_owned(),
