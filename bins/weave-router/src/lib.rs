@@ -32,6 +32,11 @@ use clap::Parser;
 use crate::port::PortKind;
 use crate::underlay::Underlay;
 
+/// The name of the router's port on `bridge`.
+pub fn tap_name(bridge: &str) -> String {
+    port::tap_name(bridge)
+}
+
 /// The MTU that a router on `bridge` gives containers when nobody tells it one and no peer is named: for whoever puts
 /// containers on the bridge before there is a router.
 pub fn default_mtu_bytes(bridge: &str) -> u16 {

@@ -29,7 +29,7 @@ use self::address::{Obstacle, Own};
 pub(crate) use self::command::{AttachArgs, DetachArgs, attach_command};
 pub(crate) use self::detach::detach;
 use self::ends::Found;
-pub(crate) use self::ends::{Seen, is_port, look};
+pub(crate) use self::ends::{PORT_PREFIX, Seen, is_port, look};
 use crate::context::Context;
 use crate::ledger::{Attachment, Entries, Ledger, mac_text, parse_mac, warn};
 use crate::place::Place;

@@ -201,9 +201,9 @@ const EXAMPLES: &str = "\
 Examples:
   weave setup                   is everything here that weave needs?
   weave launch host1            this host's router, and a peer of it; one is enough
-  weave run 10.0.1.1/24 --name a -ti busybox
+  weave run 10.0.1.1/24 --name c1 -ti busybox
                                 a container on the network; the rest is docker run's
-  weave attach 10.0.2.1/24 a    one that runs already
+  weave attach 10.0.2.1/24 c1   one that runs already
   weave expose 10.0.1.100/24    this host, too
   weave status                  is all well, and who is there?
   weave status routes --watch   how frames travel, each second

@@ -6,15 +6,18 @@
 
 mod settings;
 
+pub(crate) use self::settings::must_stay;
+
 use std::process::ExitCode;
 
 use clap::Args;
 use weave_io::host::{AddressHolder, Cidr, Error, Netlink};
 use weave_router::Failure;
 
+use crate::attach::check_addresses;
 use crate::context::Context;
 use crate::ledger::{Entries, Ledger, mac_text, warn};
-use crate::place::check_root;
+use crate::place::{Presence, check_root};
 use crate::plumbing::{self, bridge_name};
 use crate::rules;
 use crate::undo::Undo;
@@ -27,7 +30,7 @@ pub(crate) struct ExposeArgs {
     #[arg(long)]
     no_probe: bool,
     /// This host's address on the network, with its prefix length
-    #[arg(required = true, value_name = "CIDR", value_parser = host_address)]
+    #[arg(required = true, value_name = "CIDR")]
     addresses: Vec<Cidr>,
 }
 
@@ -47,6 +50,7 @@ Nothing else is routed into the network. To let in more, put a rule of your own 
 
 /// Runs `weave expose`.
 pub(crate) async fn expose(context: &Context, args: &ExposeArgs) -> Result<ExitCode, Failure> {
+    let addresses = check_addresses("cannot expose an address", &args.addresses)?;
     check_root()?;
     let mut ledger = Ledger::lock(&context.state_dir)?;
     let netlink = Netlink::open().map_err(|error| refused("cannot expose an address", &error))?;
@@ -54,11 +58,12 @@ pub(crate) async fn expose(context: &Context, args: &ExposeArgs) -> Result<ExitC
     let before = ledger.entries.clone();
     let mut undo = Undo::new();
     let host = Host {
+        context,
         netlink: &netlink,
         bridge: &bridge,
     };
     match host
-        .add(&mut ledger, &args.addresses, !args.no_probe, &mut undo)
+        .add(&mut ledger, &addresses, !args.no_probe, &mut undo)
         .await
     {
         Ok(()) => {
@@ -78,7 +83,7 @@ pub(crate) async fn expose(context: &Context, args: &ExposeArgs) -> Result<ExitC
 #[command(after_help = HIDE_EXAMPLES)]
 pub(crate) struct HideArgs {
     /// The address, as it was exposed
-    #[arg(required = true, value_name = "CIDR", value_parser = host_address)]
+    #[arg(required = true, value_name = "CIDR")]
     addresses: Vec<Cidr>,
 }
 
@@ -119,6 +124,7 @@ pub(crate) async fn hide(context: &Context, args: &HideArgs) -> Result<ExitCode,
     let before = ledger.entries.clone();
     let mut undo = Undo::new();
     let host = Host {
+        context,
         netlink: &netlink,
         bridge: &bridge,
     };
@@ -142,11 +148,16 @@ pub(crate) async fn hide(context: &Context, args: &HideArgs) -> Result<ExitCode,
 /// # Errors
 /// What the kernel or the firewall refuses, and an address in use; the others are put back all the same.
 pub(crate) async fn restore(
+    context: &Context,
     netlink: &Netlink,
     ledger: &mut Ledger,
     bridge: &str,
 ) -> (Vec<Cidr>, Option<Failure>) {
-    let host = Host { netlink, bridge };
+    let host = Host {
+        context,
+        netlink,
+        bridge,
+    };
     let exposed = plumbing::exposed(&ledger.entries);
     let missing = match host.missing(&exposed) {
         Ok(missing) => missing,
@@ -176,18 +187,29 @@ pub(crate) async fn restore(
 /// # Errors
 /// What the kernel refuses.
 pub(crate) fn is_missing(
+    context: &Context,
     netlink: &Netlink,
     entries: &Entries,
     bridge: &str,
 ) -> Result<bool, Failure> {
-    let host = Host { netlink, bridge };
+    let host = Host {
+        context,
+        netlink,
+        bridge,
+    };
     let missing = host.missing(&plumbing::exposed(entries))?;
     Ok(!missing.is_empty())
+}
+
+/// Puts back all kernel settings that are noted in the ledger, and strikes them from it.
+pub(crate) async fn put_settings_back(netlink: &Netlink, ledger: &mut Ledger, bridge: &str) {
+    settings::put_back(netlink, ledger, bridge, |_| true).await;
 }
 
 /// This host's end of the network.
 #[derive(Clone, Copy)]
 struct Host<'a> {
+    context: &'a Context,
     netlink: &'a Netlink,
     bridge: &'a str,
 }
@@ -202,7 +224,7 @@ impl<'a> Host<'a> {
         undo: &mut Undo<'a>,
     ) -> Result<(), Failure> {
         for address in addresses {
-            self.check(&ledger.entries, *address)?;
+            self.check(&ledger.entries, *address).await?;
         }
         plumbing::ensure(self.netlink, ledger, self.bridge, undo).await?;
         let missing = self.missing(addresses)?;
@@ -314,7 +336,7 @@ impl<'a> Host<'a> {
     }
 
     /// Refuses an address that something on this host has.
-    fn check(self, entries: &Entries, address: Cidr) -> Result<(), Failure> {
+    async fn check(self, entries: &Entries, address: Cidr) -> Result<(), Failure> {
         let cannot = |why: String, remedy: String| {
             Err(Failure::new(
                 format!("cannot expose {address}"),
@@ -334,13 +356,16 @@ impl<'a> Host<'a> {
             );
         }
         for attachment in &entries.attachments {
-            if let Some(cidr) = attachment.cidrs().iter().find(|cidr| same(cidr)) {
-                let name = attachment.of.label();
+            let Some(cidr) = attachment.cidrs().into_iter().find(same) else {
+                continue;
+            };
+            // One that was removed is forgotten at the next occasion.
+            let presence = Presence::of(self.context, &attachment.of).await;
+            if !matches!(presence, Presence::Gone) {
+                let label = attachment.of.label();
                 return cannot(
-                    format!("{name} on this host has that address"),
-                    format!(
-                        "choose another one, or take it away first: weave detach {cidr} {name}"
-                    ),
+                    format!("{} belongs to {label} on this host", address.address()),
+                    format!("weave detach {cidr} {label} frees it"),
                 );
             }
         }
@@ -392,7 +417,9 @@ impl<'a> Host<'a> {
         // Without the kernel's own duplicate detection, of which nothing is left in doubt.
         let added = self.netlink.add_address_undetected(self.bridge, address);
         if added.map_err(cannot)? {
-            let Self { netlink, bridge } = self;
+            let Self {
+                netlink, bridge, ..
+            } = self;
             undo.push(async move {
                 let removed = netlink.remove_address(bridge, address).map(drop);
                 removed.map_err(cannot)
@@ -409,24 +436,15 @@ fn in_use(addresses: &[Cidr], holder: AddressHolder) -> Failure {
         .map_or_else(|| holder.address.to_string(), Cidr::to_string);
     Failure::new(
         format!("cannot expose {wanted}"),
-        format!("{} on the network has that address", mac_text(holder.mac)),
-        "choose another one; --no-probe takes it all the same",
+        format!(
+            "{} is in use on the network, by {}",
+            holder.address,
+            mac_text(holder.mac)
+        ),
+        "choose another one, or take it all the same with --no-probe",
     )
 }
 
 fn refused(what: &str, error: &Error) -> Failure {
     Failure::new(what, error.to_string(), "")
-}
-
-/// Reads an address with prefix length that a host can have.
-fn host_address(text: &str) -> Result<Cidr, String> {
-    let cidr: Cidr = text.parse().map_err(|error| format!("{error}"))?;
-    if cidr.is_one_host() {
-        Ok(cidr)
-    } else {
-        Err(format!(
-            "{} is no address that a host can have",
-            cidr.address()
-        ))
-    }
 }

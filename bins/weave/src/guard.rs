@@ -118,7 +118,7 @@ impl<'a> Guard<'a> {
                 self.until_containers = 0;
             }
         }
-        if self.until_containers == 0 || seen.is_mended {
+        if self.until_containers == 0 || seen.is_changed {
             self.look_at_containers().await;
         } else {
             self.until_containers -= 1;

@@ -19,12 +19,15 @@ use weave_router::{Failure, Options, words};
 
 use crate::context::Context;
 use crate::engine::Engine;
+use crate::guard;
 use crate::image::{self, Program};
-use crate::ledger::{Launched, Ledger};
+use crate::ledger::{Launched, Ledger, warn};
 use crate::plumbing::{self, bridge_name};
 use crate::undo::Undo;
 
 pub(crate) use args::{LaunchArgs, translated};
+pub(crate) use password::FILE as PASSWORD;
+pub(crate) use process::LOG;
 use running::Router;
 
 /// Runs `weave launch`.
@@ -47,7 +50,7 @@ pub(crate) async fn launch(context: &Context, args: &LaunchArgs) -> Result<ExitC
         Router::None => None,
         Router::Dead(container) => Some(container.id),
         running @ (Router::Container(_) | Router::Process(_)) => {
-            return mend(context, engine, &mut ledger, &plan, &running).await;
+            return mend(context, engine, ledger, &running).await;
         }
     };
     let netlink = Netlink::open()
@@ -83,6 +86,7 @@ pub(crate) async fn launch(context: &Context, args: &LaunchArgs) -> Result<ExitC
     match started.await {
         Ok(id) => {
             undo.keep();
+            put_back(context, engine, ledger).await.tell();
             context.output.line(&id)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -134,7 +138,7 @@ impl Plan {
 
     /// The folders are mounted into the container, by a syntax in which a colon ends a path.
     fn check_folders(&self) -> Result<(), Failure> {
-        let folder = self.control.parent().unwrap_or(Path::new("/"));
+        let folder = parent(&self.control);
         if folder == Path::new("/") {
             return Err(Failure::usage(
                 format!(
@@ -180,14 +184,57 @@ fn is_on_bridge(options: &Options) -> bool {
 
 /// One that runs already: what is missing beside it is put back; where nothing was, it is an error to launch another.
 async fn mend(
-    _context: &Context,
+    context: &Context,
     engine: Option<&dyn Engine>,
-    _ledger: &mut Ledger,
-    _plan: &Plan,
+    ledger: Ledger,
     running: &Router,
 ) -> Result<ExitCode, Failure> {
-    let _ = engine;
-    Err(runs_already(running))
+    let done = put_back(context, engine, ledger).await;
+    if done.attached.is_empty() && !done.guard {
+        return Err(runs_already(running));
+    }
+    done.tell();
+    if done.guard {
+        warn("started the guard again, the router runs");
+    }
+    let id = match running {
+        Router::Container(container) => container.id.clone(),
+        Router::Process(Some(pid)) => pid.to_string(),
+        Router::Process(None) | Router::Dead(_) | Router::None => running.words(),
+    };
+    context.output.line(&id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What stands beside the router and was missing.
+struct PutBack {
+    /// What was attached again, each as `c1 (10.2.1.1/24)`.
+    attached: Vec<String>,
+    /// Whether no guard ran.
+    guard: bool,
+}
+
+impl PutBack {
+    /// Says on stderr what was attached again.
+    fn tell(&self) {
+        for name in &self.attached {
+            warn(&format!("attached {name} again"));
+        }
+    }
+}
+
+/// Attaches again what the ledger holds and runs, after a reboot for instance, and starts the guard if none runs. What
+/// could not be done is a line on stderr, for the router runs without it.
+async fn put_back(context: &Context, engine: Option<&dyn Engine>, mut ledger: Ledger) -> PutBack {
+    let attached = guard::reattach(context, engine, &mut ledger).await;
+    // The guard wants it.
+    drop(ledger);
+    let guard = guard::spawn(context).await;
+    let complain = |failure: Failure| warn(&failure.to_string());
+    PutBack {
+        attached: attached.map_err(complain).unwrap_or_default(),
+        guard: guard.map_err(complain).unwrap_or_default(),
+    }
 }
 
 fn runs_already(running: &Router) -> Failure {
@@ -215,9 +262,8 @@ fn remember_state(state_dir: &Path, undo: &mut Undo<'_>) {
 
 /// The folder of the control socket, which the engine mounts into the container.
 fn make_folder_of(control: &Path, undo: &mut Undo<'_>) -> Result<(), Failure> {
-    let folder = control.parent().unwrap_or(Path::new("/"));
-    let parent = folder.parent().unwrap_or(Path::new("/"));
-    let made = fs::create_dir_all(parent).and_then(|()| match fs::create_dir(folder) {
+    let folder = parent(control);
+    let made = fs::create_dir_all(parent(folder)).and_then(|()| match fs::create_dir(folder) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
@@ -239,4 +285,9 @@ fn make_folder_of(control: &Path, undo: &mut Undo<'_>) -> Result<(), Failure> {
             "give another one with --control PATH",
         )),
     }
+}
+
+/// The folder that an absolute path is in.
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }

@@ -214,20 +214,20 @@ impl Presence {
     /// Looks for what the ledger names, asking the engine that it names.
     pub(crate) async fn of(context: &Context, subject: &Subject) -> Self {
         let Subject::Container { engine, .. } = subject else {
-            return Self::asking(None, subject).await;
+            return Self::with(None, subject).await;
         };
         let context = Context {
             engine: Some(*engine),
             ..context.clone()
         };
         match context.engine() {
-            Ok(engine) => Self::asking(Some(engine.as_ref()), subject).await,
+            Ok(engine) => Self::with(Some(engine.as_ref()), subject).await,
             Err(failure) => Self::Unknown(failure),
         }
     }
 
     /// The same of `engine`; another one's containers count as not running.
-    pub(crate) async fn asking(engine: Option<&dyn Engine>, subject: &Subject) -> Self {
+    pub(crate) async fn with(engine: Option<&dyn Engine>, subject: &Subject) -> Self {
         let found = match subject {
             Subject::Container {
                 engine: kind,

@@ -1,6 +1,6 @@
 //! `weave setup`: checks what this host, or another one over ssh, needs for weave, and says what mends what is missing.
 //!
-//! [`look`] finds the [`facts`], [`judge`] says what they mean; only the first touches the host, and changes nothing.
+//! [`mod@look`] finds the [`facts`], [`mod@judge`] says what they mean; only the first touches the host, and changes nothing.
 
 mod facts;
 mod firewall;

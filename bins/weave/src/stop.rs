@@ -13,6 +13,7 @@ use weave_router::{Failure, Options};
 
 use crate::context::Context;
 use crate::engine::{Engine, EngineError};
+use crate::guard;
 use crate::launch::running::Router;
 use crate::ledger::{Launched, Ledger, warn};
 use crate::plumbing::bridge_name;
@@ -46,6 +47,8 @@ pub(crate) async fn stop(context: &Context, _args: &StopArgs) -> Result<ExitCode
 /// # Errors
 /// What the engine says, or a process that can't be ended; what is launched stays noted then.
 pub(crate) async fn stop_router(context: &Context, ledger: &mut Ledger) -> Result<bool, Failure> {
+    // First, so that it puts nothing back.
+    guard::end(context).await?;
     let launched = ledger.entries.launched.clone();
     let engine = engine(context, launched.as_ref()).await?;
     let bridge = bridge_name(context, &ledger.entries);

@@ -219,7 +219,7 @@ mod there {
                 "its processor is sparc",
             ),
             ("uname", "echo Darwin", "it runs Darwin"),
-            ("id", "echo 1000", "sudo asks for a password"),
+            ("id", "echo 1000", "does not become it by sudo"),
             (
                 "sha256sum",
                 "echo 00 -",

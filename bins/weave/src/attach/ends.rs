@@ -9,7 +9,7 @@ use super::address::is_link_local;
 use crate::place::Place;
 
 /// How the names of the bridge's ports begin; digits that only this container's namespace has follow.
-const PORT_PREFIX: &str = "vethwe";
+pub(crate) const PORT_PREFIX: &str = "vethwe";
 
 /// Both ends of a container's cable.
 #[derive(Debug, Clone, PartialEq, Eq)]

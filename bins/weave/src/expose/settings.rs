@@ -24,7 +24,7 @@ impl Keys {
         if v4 {
             Self {
                 forwarding: FORWARDING_V4,
-                redirects: Some("ipv4/conf/all/accept_redirects"),
+                redirects: Some(REDIRECTS),
                 reverse_path: Some(format!("ipv4/conf/{bridge}/rp_filter")),
             }
         } else {
@@ -46,6 +46,11 @@ impl Keys {
             || Some(&setting.key) == self.reverse_path.as_ref()
             || advertisements
     }
+}
+
+/// Whether a noted setting must stay as it was set. One that only changed along with another may be changed by anybody.
+pub(crate) fn must_stay(setting: &Setting) -> bool {
+    setting.key != REDIRECTS
 }
 
 /// Has the kernel forward between the bridge and other devices, for one family. How it was is in the ledger, and the
@@ -97,7 +102,7 @@ pub(super) fn forward<'a>(
 
 /// Puts those noted settings back that `which` picks, the last first, and strikes them from the ledger (which the
 /// caller saves). One that somebody else changed since is left alone; so is forwarding where others need it by now.
-pub(crate) async fn put_back(
+pub(super) async fn put_back(
     netlink: &Netlink,
     ledger: &mut Ledger,
     bridge: &str,
@@ -143,6 +148,7 @@ fn failure(error: weave_io::host::Error) -> Failure {
 }
 
 const FORWARDING_V4: &str = "ipv4/ip_forward";
+const REDIRECTS: &str = "ipv4/conf/all/accept_redirects";
 const FORWARDING_V6: &str = "ipv6/conf/all/forwarding";
 /// Router advertisements are believed though the host forwards (Documentation/networking/ip-sysctl.rst).
 const ADVERTISEMENTS_ALL_THE_SAME: &str = "2";

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use weave_io::host::{NetNs, Netlink};
-use weave_router::Failure;
+use weave_io::host::{Error, Link, NetNs, Netlink};
+use weave_router::{Failure, tap_name};
 
 use super::log;
 use crate::attach::{DEVICE, How, READY, attach_held};
@@ -34,7 +34,9 @@ pub(crate) async fn reattach(
     let netlink = open()?;
     let bridge = bridge_name(context, &ledger.entries);
     let mut put_back = Vec::new();
-    if let (_, Some(failure)) = put_bridge_back(&netlink, ledger, &bridge, &mut put_back).await? {
+    if let (_, Some(failure)) =
+        put_bridge_back(context, &netlink, ledger, &bridge, &mut put_back).await?
+    {
         warn(&failure.to_string());
     }
     let survey = survey(&netlink, &ledger.entries, &bridge, engine).await?;
@@ -51,6 +53,8 @@ pub(crate) async fn reattach(
 pub(super) struct Healer<'a> {
     context: &'a Context,
     netlink: &'a Netlink,
+    /// The bridge's ports at the last look.
+    ports: Vec<String>,
     /// What went wrong last about each matter, so that it is told once.
     told: BTreeMap<String, String>,
 }
@@ -60,8 +64,9 @@ pub(super) struct Healer<'a> {
 pub(super) struct Seen {
     /// Engines that have attached containers.
     pub(super) engines: Vec<EngineKind>,
-    /// The bridge or what belongs to it had to be mended: the containers' cables may be gone as well.
-    pub(super) is_mended: bool,
+    /// The bridge or what belongs to it had to be mended, or its ports are others: containers may have lost their
+    /// cables.
+    pub(super) is_changed: bool,
 }
 
 impl<'a> Healer<'a> {
@@ -69,6 +74,7 @@ impl<'a> Healer<'a> {
         Self {
             context,
             netlink,
+            ports: Vec::new(),
             told: BTreeMap::new(),
         }
     }
@@ -94,9 +100,12 @@ impl<'a> Healer<'a> {
             Err(failure) => Err(failure),
         };
         self.tell("bridge", mended.as_ref().err());
+        let ports = self.netlink.bridge_ports(&bridge).unwrap_or_default();
+        let are_others = ports != self.ports;
+        self.ports = ports;
         Seen {
             engines,
-            is_mended: mended.unwrap_or(false),
+            is_changed: mended.unwrap_or(false) || are_others,
         }
     }
 
@@ -190,11 +199,15 @@ impl<'a> Healer<'a> {
             let accept_ra = format!("ipv6/conf/{bridge}/accept_ra");
             let settings = &entries.settings;
             if !link.up
+                || unplugged_tap(self.netlink, bridge)
+                    .map_err(failure)?
+                    .is_some()
                 || !is_set(&accept_ra, "0")
                 || !settings
                     .iter()
+                    .filter(|setting| expose::must_stay(setting))
                     .all(|setting| is_set(&setting.key, &setting.set))
-                || expose::is_missing(self.netlink, entries, bridge)?
+                || expose::is_missing(self.context, self.netlink, entries, bridge)?
             {
                 return Ok(false);
             }
@@ -219,8 +232,14 @@ impl<'a> Healer<'a> {
             };
         }
         let mut put_back = Vec::new();
-        let (rules, failed) =
-            put_bridge_back(self.netlink, &mut ledger, &bridge, &mut put_back).await?;
+        let (rules, failed) = put_bridge_back(
+            self.context,
+            self.netlink,
+            &mut ledger,
+            &bridge,
+            &mut put_back,
+        )
+        .await?;
         if rules == Rules::Repaired {
             put_back.insert(0, "the firewall rules".to_owned());
         }
@@ -251,6 +270,7 @@ impl<'a> Healer<'a> {
 /// The bridge, its settings, the firewall's rules and the host's own addresses. What was put back is added to
 /// `put_back`, but for the rules, which are the first answer; the second is an address that somebody else has by now.
 async fn put_bridge_back(
+    context: &Context,
     netlink: &Netlink,
     ledger: &mut Ledger,
     bridge: &str,
@@ -274,7 +294,15 @@ async fn put_bridge_back(
         }
         Some(_) => {}
     }
-    for setting in &ledger.entries.settings {
+    if let Some(tap) = unplugged_tap(netlink, bridge).map_err(failure)? {
+        netlink.attach(bridge, &tap.name).map_err(failure)?;
+        netlink
+            .configure_tap_port(&tap.name, tap.mtu_bytes)
+            .map_err(failure)?;
+        put_back.push("the router's port".to_owned());
+    }
+    let settings = ledger.entries.settings.iter();
+    for setting in settings.filter(|setting| expose::must_stay(setting)) {
         let changed = netlink
             .setting(&setting.key)
             .is_ok_and(|now| now != setting.set);
@@ -285,10 +313,16 @@ async fn put_bridge_back(
             put_back.push(format!("the setting {}", setting.key));
         }
     }
-    let (addresses, failed) = expose::restore(netlink, ledger, bridge).await;
+    let (addresses, failed) = expose::restore(context, netlink, ledger, bridge).await;
     let own = addresses.iter().map(|cidr| format!("this host's {cidr}"));
     put_back.extend(own);
     Ok((rules, failed))
+}
+
+/// The router's port, if it is on no bridge any more, for it was removed and made anew.
+fn unplugged_tap(netlink: &Netlink, bridge: &str) -> Result<Option<Link>, Error> {
+    let tap = netlink.find_link(&tap_name(bridge))?;
+    Ok(tap.filter(|tap| tap.controller.is_none() && tap.kind.as_deref() == Some("tun")))
 }
 
 /// What of the ledger is not as it was.
@@ -317,9 +351,27 @@ async fn survey(
     let kind = engine.map(Engine::kind);
     let is_asked =
         |attachment: &&Attachment| engine_of(attachment).is_none_or(|of| Some(of) == kind);
+    // One question about all of them, for each costs some 30 ms.
+    let running = match engine {
+        Some(engine) if !entries.attachments.is_empty() => engine
+            .running()
+            .await
+            .map_err(|error| error.while_doing("cannot find the containers"))?,
+        _ => Vec::new(),
+    };
     for attachment in entries.attachments.iter().filter(is_asked) {
         let subject = &attachment.of;
-        match Presence::asking(engine, subject).await {
+        let runs = match subject {
+            Subject::Container { id, .. } => running.iter().find(|container| container.id == *id),
+            Subject::Namespace { .. } | Subject::Process { .. } => None,
+        };
+        let presence = match (runs, engine) {
+            (Some(container), Some(engine)) => {
+                Place::of_container(engine, container).map_or(Presence::Idle, Presence::Here)
+            }
+            (_, engine) => Presence::with(engine, subject).await,
+        };
+        match presence {
             Presence::Here(place) => {
                 if !is_in_place(netlink, bridge, &place.namespace, attachment) {
                     survey.lost.push((subject.clone(), place));
@@ -343,7 +395,7 @@ fn is_in_place(
     namespace: &NetNs,
     attachment: &Attachment,
 ) -> bool {
-    let look = || -> Result<bool, weave_io::host::Error> {
+    let look = || -> Result<bool, Error> {
         let inside = Netlink::open_in(namespace)?;
         let Some(device) = inside.find_link(DEVICE)? else {
             return Ok(false);
@@ -413,6 +465,6 @@ fn open() -> Result<Netlink, Failure> {
     Netlink::open().map_err(failure)
 }
 
-fn failure(error: weave_io::host::Error) -> Failure {
+fn failure(error: Error) -> Failure {
     Failure::new("cannot put the network back", error.to_string(), "")
 }

@@ -29,7 +29,9 @@ pub(super) async fn check(engine: &dyn Engine) -> Result<(), Failure> {
                 error.remedy()
             ),
         ),
-        other => other.while_doing(what),
+        EngineError::NoContainer { .. }
+        | EngineError::NoImage { .. }
+        | EngineError::Refused { .. } => error.while_doing(what),
     })?;
     if info.rootless {
         return Err(Failure::new(

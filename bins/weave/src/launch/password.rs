@@ -126,7 +126,7 @@ fn put(path: &Path, content: Option<&[u8]>) -> io::Result<()> {
 }
 
 /// The file's name in the state folder.
-const FILE: &str = "password";
+pub(crate) const FILE: &str = "password";
 const FILE_VARIABLE: &str = "WEAVE_PASSWORD_FILE";
 const TEXT_VARIABLE: &str = "WEAVE_PASSWORD";
 /// Two passwords of words; longer ones grow it.

@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::undo::Undo;
 
 /// The log's name in the state folder.
-const LOG: &str = "router.log";
+pub(crate) const LOG: &str = "router.log";
 
 /// Starts it, and waits until it answers; gives its process id.
 ///

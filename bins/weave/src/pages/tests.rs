@@ -181,6 +181,66 @@ fn pages_are_written_to_a_folder_or_refused_in_a_line() {
     assert!(!line.contains("os error"), "{line}");
 }
 
+#[test]
+fn every_command_about_this_host_has_examples() {
+    let pages = pages().unwrap();
+    for name in [
+        "launch", "run", "start", "attach", "detach", "expose", "hide", "ps", "stop", "reset",
+        "guard", "setup", "image",
+    ] {
+        let file = format!("weave-{name}.1");
+        let (_, page) = pages.iter().find(|(name, _)| *name == file).unwrap();
+        let page = String::from_utf8_lossy(page);
+        assert!(page.contains(".SH EXAMPLES\n"), "{name}");
+    }
+}
+
+#[test]
+fn every_command_line_of_the_documents_can_be_typed() {
+    let mut seen = 0;
+    let mut refused = Vec::new();
+    for document in [
+        include_str!("../../../../README.md"),
+        include_str!("../../../../docs/operations.md"),
+        include_str!("../../../../docs/security.md"),
+    ] {
+        // Blocks are indented by four; what stands before a prompt is where it is typed.
+        for line in document
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+        {
+            let line = line.split_once("# ").map_or(line, |(before, after)| {
+                if before.starts_with("host") && !before.contains(' ') {
+                    after
+                } else {
+                    before
+                }
+            });
+            let line = line.split(" # ").next().unwrap_or_default();
+            let line = line.rsplit_once("$ ").map_or(line, |(_, typed)| typed);
+            for part in line.split("&&").flat_map(|part| part.split(';')) {
+                let part = part.trim().trim_start_matches("sudo ");
+                let part = part
+                    .split([')', '>', '<', '|', '…'])
+                    .next()
+                    .unwrap_or_default();
+                let (program, definition) = match part.split_whitespace().next() {
+                    Some("weave") => ("weave", Cli::command()),
+                    Some("weave-router") => ("weave-router", Options::command()),
+                    _ => continue,
+                };
+                let words = part.split_whitespace();
+                if let Err(error) = definition.try_get_matches_from(words) {
+                    refused.push(format!("{program}: {line}: {error}"));
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+    assert!(seen > 40, "{seen}");
+}
+
 fn script(shell: ShellName, program: Program) -> String {
     completion(&CompletionArgs { shell, program })
 }

@@ -1,4 +1,4 @@
-//! What `weave setup` looked at, as plain data: what follows from it is decided in [`judge`](super::judge) without
+//! What `weave setup` looked at, as plain data: what follows from it is decided in [`judge`](mod@super::judge) without
 //! looking again, so that each sentence can be tested on hosts that nobody has.
 
 use std::path::PathBuf;

@@ -260,7 +260,7 @@ fn same(found: &Host, sum: &str, host: &str) -> Result<bool, Failure> {
     }
     if !found.root {
         return cannot(
-            "its user is not root, and sudo asks for a password".into(),
+            "its user is not root, and does not become it by sudo without a password".into(),
             "name another user (--ssh root@HOST), or let this one use sudo without a password",
         );
     }

@@ -17,6 +17,7 @@
 //! process and its children see it ([`room`]). So nothing is left of a run, however it ends.
 
 mod container;
+pub(crate) mod echo;
 mod engine;
 mod host;
 pub(crate) mod network;

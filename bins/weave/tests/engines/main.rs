@@ -6,16 +6,19 @@
 // All of this is tests, which clippy tells by an attribute that a harness of one's own has none of.
 #![allow(clippy::unwrap_used)]
 
+mod alongside;
 mod dynamic;
 mod example;
 mod harness;
 mod lab;
 mod lifecycle;
 mod light;
+mod mobility;
 mod paths;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
 mod run;
+mod services;
 mod trouble;
 
 use std::process::ExitCode;
@@ -49,8 +52,23 @@ pub(crate) fn main() -> ExitCode {
         lifecycle::stop_leaves_local_traffic_and_launch_brings_back_the_rest,
         lifecycle::a_connection_survives_a_relaunch,
         lifecycle::a_killed_router_is_back_by_itself,
+        lifecycle::after_a_restart_of_the_engine_all_is_on_the_network_again,
+        lifecycle::a_restarted_container_is_attached_again,
+        lifecycle::reset_leaves_no_trace,
         paths::hosts_that_are_cut_off_meet_over_a_third,
         paths::whoever_is_told_one_peer_finds_all,
+        services::an_exposed_host_reaches_all_containers_and_hide_takes_it_back,
+        services::exposing_one_network_opens_no_way_into_it,
+        services::a_service_is_exported_by_a_host_that_does_not_run_it,
+        services::an_imported_service_is_reached_from_every_container,
+        services::an_imported_service_is_rebound_without_a_word_to_its_users,
+        services::services_are_routed_between_networks_of_the_same_addresses,
+        mobility::a_container_moves_to_another_engine_with_its_address,
+        mobility::a_container_moves_to_another_engine_with_its_mac,
+        mobility::an_address_moves_between_containers_that_run,
+        alongside::docker_networking_goes_on_beside_ours,
+        alongside::networks_that_docker_was_told_to_make_go_on_too,
+        alongside::a_restart_of_dockerd_does_not_close_the_bridge,
     ];
     // One source for both targets, so that neither has code that it does not use.
     let release = env!("CARGO_CRATE_NAME") == "engines_release";

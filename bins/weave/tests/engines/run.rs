@@ -308,6 +308,24 @@ fn leaves_nothing(host: &Host) {
     assert!(said.stderr.contains("interrupted before"), "{said}");
     let _ = said.refused(130);
     before.must_equal(&host.snapshot());
+    // Of several that want one address at once, one gets it, and nothing of the others stays.
+    let line = "for i in 1 2 3; do weave run 10.0.1.9/24 --name at-once$i bb idle & done; wait";
+    let said = host.sh(line).ok();
+    assert_eq!(said.stdout.lines().count(), 1, "{said}");
+    assert_eq!(
+        said.stderr.matches("10.0.1.9 belongs to").count(),
+        2,
+        "{said}"
+    );
+    let names = [
+        "ps",
+        "--all",
+        "--format",
+        "{{.Names}}",
+        "--filter",
+        "name=at-once",
+    ];
+    assert_eq!(host.docker(&names).id().lines().count(), 1);
 }
 
 pub(super) fn a_container_that_starts_again_waits_again() {

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::{Host, assert_same, cidr, pings};
+use weave_io::host::{NetNs, Netlink};
+
+use crate::lab::{Host, assert_same, cidr, pings, run_in, within};
 
 pub(crate) fn what_a_reload_removes_is_back_within_ten_seconds() {
     let host = Host::new();
@@ -76,6 +78,42 @@ pub(crate) fn what_a_reload_removes_is_back_within_ten_seconds() {
     guard.ends();
 }
 
+pub(crate) fn a_container_that_lost_its_cable_gets_it_back() {
+    let host = Host::new();
+    let a = host.bare_container();
+    let b = host.bare_container();
+    host.done(&format!("attach 10.0.1.1/24 netns:{}", a.name().unwrap()));
+    host.done(&format!("attach 10.0.1.2/24 netns:{}", b.name().unwrap()));
+    host.done("expose 10.0.1.102/24");
+    let mut guard = Guard::start(&host, &[]);
+    guard.says("guards this host's network");
+    let mac = |namespace: &NetNs| {
+        let inside = Netlink::open_in(namespace).unwrap();
+        inside.link("ethwe").unwrap().mac
+    };
+    let before = mac(&a);
+    let start = Instant::now();
+    run_in(&a, "ip link del ethwe");
+    guard.says(&format!(
+        "attached netns:{} (10.0.1.1/24) again",
+        a.name().unwrap()
+    ));
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(mac(&a), before, "neighbours know it by that");
+    assert!(pings(&a, "10.0.1.2") && pings(&a, "10.0.1.102"));
+    // As after a reboot of the host, or when somebody removes the bridge.
+    host.run("ip link del weave");
+    run_in(&a, "ip link del ethwe");
+    guard.says("put back ");
+    guard.says("(10.0.1.1/24) again");
+    within(
+        Duration::from_secs(10),
+        "the containers reach each other",
+        || pings(&a, "10.0.1.2") && pings(&b, "10.0.1.102"),
+    );
+    guard.ends();
+}
+
 pub(crate) fn there_is_one_guard_and_it_costs_next_to_nothing() {
     let host = Host::new();
     host.done("expose 10.0.1.102/24");
@@ -109,13 +147,16 @@ pub(crate) fn there_is_one_guard_and_it_costs_next_to_nothing() {
     // An address that somebody else took is left to them.
     let other = host.container(&["10.0.1.9/24"]);
     host.run("ip addr del 10.0.1.102/24 dev weave");
-    let inside = weave_io::host::Netlink::open_in(&other).unwrap();
+    let inside = Netlink::open_in(&other).unwrap();
     inside
         .add_address_undetected("ethwe", cidr("10.0.1.102/24"))
         .unwrap();
     let mut third = Guard::start(&host, &[]);
     let line = third.says("cannot expose 10.0.1.102/24: ");
-    assert!(line.contains("on the network has that address"), "{line}");
+    assert!(
+        line.contains("10.0.1.102 is in use on the network, by "),
+        "{line}"
+    );
     third.ends();
 }
 

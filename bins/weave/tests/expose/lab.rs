@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weave_io::host::{Cidr, NetNs, Netlink, Route, ScopedNetNs};
 
@@ -92,6 +92,13 @@ impl Host {
         inside.add_address("eth0", cidr("172.31.0.2/24")).unwrap();
         let gateway = "172.31.0.1".parse().unwrap();
         inside.add_route(&Route::default_via(gateway)).unwrap();
+        container
+    }
+
+    /// A container that isn't on the network yet.
+    pub(crate) fn bare_container(&self) -> ScopedNetNs {
+        let container = ScopedNetNs::create(&unique_name()).unwrap();
+        Netlink::open_in(&container).unwrap().set_up("lo").unwrap();
         container
     }
 
@@ -234,6 +241,14 @@ pub(crate) fn pings(from: &NetNs, to: &str) -> bool {
     .unwrap()
     .status
     .success()
+}
+
+pub(crate) fn within(limit: Duration, what: &str, mut attempt: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !attempt() {
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 pub(crate) fn run_in(namespace: &NetNs, line: &str) -> String {

@@ -7,6 +7,7 @@ mod expose;
 mod guard;
 mod lab;
 mod refusals;
+mod reset;
 #[path = "../../../../weave-io/tests/support/root_tests.rs"]
 mod root_tests;
 mod services;
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
             services::nothing_else_is_routed_into_the_network,
             guard::what_a_reload_removes_is_back_within_ten_seconds,
             guard::there_is_one_guard_and_it_costs_next_to_nothing,
+            guard::a_container_that_lost_its_cable_gets_it_back,
+            reset::no_trace_is_left,
             refusals::what_cannot_be_exposed_is_named_and_changes_nothing,
         ],
         &["/usr/sbin/iptables"],

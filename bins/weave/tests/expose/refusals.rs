@@ -33,8 +33,7 @@ pub(crate) fn what_cannot_be_exposed_is_named_and_changes_nothing() {
         (
             "expose 10.0.1.0/24",
             2,
-            "weave: invalid value '10.0.1.0/24' for '<CIDR>...': 10.0.1.0 is no address that a host can have; \
-             'weave --help' lists what there is"
+            "weave: cannot expose an address: 10.0.1.0/24 is the network itself: take 10.0.1.1"
                 .to_owned(),
         ),
         (
@@ -55,16 +54,16 @@ pub(crate) fn what_cannot_be_exposed_is_named_and_changes_nothing() {
             "expose 10.0.1.102/24 10.0.1.1/24",
             1,
             format!(
-                "weave: cannot expose 10.0.1.1/24: {mac} on the network has that address; choose another one; \
-                 --no-probe takes it all the same"
+                "weave: cannot expose 10.0.1.1/24: 10.0.1.1 is in use on the network, by {mac}; choose another one, or take it all the \
+                 same with --no-probe"
             ),
         ),
         (
             "expose fd00:1::1/64",
             1,
             format!(
-                "weave: cannot expose fd00:1::1/64: {mac} on the network has that address; choose another one; \
-                 --no-probe takes it all the same"
+                "weave: cannot expose fd00:1::1/64: fd00:1::1 is in use on the network, by {mac}; choose another one, or take it all the \
+                 same with --no-probe"
             ),
         ),
     ] {

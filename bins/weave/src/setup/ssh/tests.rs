@@ -109,7 +109,7 @@ fn a_host_that_weave_cannot_be_on_is_refused_before_anything_is_copied() {
         ),
         (
             refused(|host| host.root = false),
-            "cannot set up b: its user is not root, and sudo asks for a password; name another user (--ssh root@HOST), or \
+            "cannot set up b: its user is not root, and does not become it by sudo without a password; name another user (--ssh root@HOST), or \
              let this one use sudo without a password",
         ),
         (

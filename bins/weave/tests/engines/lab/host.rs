@@ -238,6 +238,12 @@ impl Host {
         Container::new(container, NetNs::from_path(path).unwrap())
     }
 
+    /// A network of the host's that `ip netns add` made.
+    pub(crate) fn named(&self, network: &str) -> Container {
+        let path = format!("/proc/{}/root/run/netns/{network}", self.machine().init);
+        Container::new(network, NetNs::from_path(path).unwrap())
+    }
+
     /// A file that the harness keeps for this host.
     fn file(&self, name: &str) -> String {
         fs::read_to_string(self.folder.join(name)).unwrap_or_default()
