@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::lab::network::LINK_TIME_MAX;
 use super::lab::ping::Pinger;
 use super::lab::talk::Conversation;
-use super::lab::{Lab, figure};
+use super::lab::{Lab, figure, within};
 
 pub(super) fn stop_leaves_local_traffic_and_launch_brings_back_the_rest() {
     let mut lab = Lab::new();
@@ -153,6 +153,11 @@ pub(super) fn reset_leaves_no_trace() {
     a.docker(&["rm", "--force", "one"]).ok();
     a.weave(&["reset"]).ok();
     before.must_equal(&a.snapshot());
+    within(
+        Duration::from_secs(1),
+        "nobody listens to the engine",
+        || a.sh("! pgrep -x docker").is_ok().then_some(()),
+    );
     // With nothing there to remove.
     a.weave(&["reset"]).ok();
     before.must_equal(&a.snapshot());
