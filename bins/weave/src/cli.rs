@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::Deserialize;
 use serde_json::Value;
 use weave_core::Status;
-use weave_mesh::Target;
+use weave_mesh::{Target, TargetError};
 use weave_router::{CONTROL, Failure, STATE_DIR, is_answer, usage_line, words};
 
 use crate::attach::{AttachArgs, DetachArgs, attach_command, detach};
@@ -24,6 +24,7 @@ use crate::expose::{ExposeArgs, HideArgs, expose, hide};
 use crate::guard::{GuardArgs, guard};
 use crate::image::{ImageArgs, image};
 use crate::launch::{LaunchArgs, launch, translated};
+use crate::names;
 use crate::output::Output;
 use crate::pages::{CompletionArgs, ManArgs, completion, man};
 use crate::password::{GenkeyArgs, PasswordArgs, genkey, password};
@@ -259,12 +260,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Trace(args) => in_runtime(async move { trace(&client, &args, output).await }),
         Command::Connect(args) => in_runtime(async move {
             let target = target(&args.peer)?;
-            tell(&client, "/connect", &target).await?;
+            names::check(std::slice::from_ref(&target)).await?;
+            tell(&client, "/connect", &target.to_string()).await?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::Forget(args) => in_runtime(async move {
             let target = target(&args.peer)?;
-            tell(&client, "/forget", &target).await?;
+            tell(&client, "/forget", &target.to_string()).await?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::Genkey(GenkeyArgs {}) => genkey(output),
@@ -421,15 +423,14 @@ async fn version(client: &Client, json: bool, output: Output) -> Result<(), Fail
     output.line(&text)
 }
 
-fn target(peer: &str) -> Result<String, Failure> {
-    match peer.parse::<Target>() {
-        Ok(target) => Ok(target.to_string()),
-        Err(error) => Err(Failure::usage(
+fn target(peer: &str) -> Result<Target, Failure> {
+    peer.parse().map_err(|error: TargetError| {
+        Failure::usage(
             format!("{peer:?} is no peer"),
             error.to_string(),
             "give HOST, HOST:PORT or [IPV6]:PORT",
-        )),
-    }
+        )
+    })
 }
 
 /// Tells the router something about a peer.
@@ -450,7 +451,10 @@ fn in_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<E
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start", words(&error), ""))?;
-    runtime.block_on(work)
+    let outcome = runtime.block_on(work);
+    // A name that is looked up may keep a thread for long: it is not waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn complain(failure: &Failure) {
@@ -471,8 +475,8 @@ mod tests {
 
     #[test]
     fn a_peer_is_checked_before_the_router_is_asked() {
-        assert_eq!(target("host").unwrap(), "host:6783");
-        assert_eq!(target("[::1]:7").unwrap(), "[::1]:7");
+        assert_eq!(target("host").unwrap().to_string(), "host:6783");
+        assert_eq!(target("[::1]:7").unwrap().to_string(), "[::1]:7");
         let line = target("host:port").unwrap_err().to_string();
         assert!(line.contains("is no peer"), "{line}");
     }

@@ -173,7 +173,7 @@ impl Client {
             return ClientError::NotRunning(Failure::new(
                 "not running",
                 format!("no router answers at {socket}"),
-                "start one with: weave-router [PEER]..., or name its socket with --control PATH",
+                "start one with: weave launch [PEER]..., or name its socket with --control PATH",
             ));
         }
         let remedy = if kind == io::ErrorKind::PermissionDenied {

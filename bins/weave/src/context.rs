@@ -37,11 +37,7 @@ impl Context {
         if nix::unistd::geteuid().is_root() {
             return Ok(());
         }
-        Err(Failure::new(
-            what,
-            "only root may change this host's network",
-            "run it with sudo",
-        ))
+        Err(Failure::new(what, "only root may", "run it with sudo"))
     }
 
     /// The engine that was named, or the one that is installed: docker first.

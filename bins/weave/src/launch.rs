@@ -22,6 +22,7 @@ use crate::engine::Engine;
 use crate::guard;
 use crate::image::{self, Program};
 use crate::ledger::{Launched, Ledger, warn};
+use crate::names;
 use crate::plumbing::{self, bridge_name};
 use crate::undo::Undo;
 
@@ -35,6 +36,7 @@ pub(crate) async fn launch(context: &Context, args: &LaunchArgs) -> Result<ExitC
     let (options, _) = args.options(context)?;
     let secrets = password::given(args)?;
     context.need_root("cannot launch the router")?;
+    names::check(&options.targets()).await?;
     let engine = match args.no_container {
         true => None,
         false => {

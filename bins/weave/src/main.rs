@@ -17,6 +17,7 @@ mod image;
 mod launch;
 mod ledger;
 mod machine;
+mod names;
 mod output;
 mod pages;
 mod password;

@@ -320,7 +320,7 @@ pub(crate) fn check_root() -> Result<(), Failure> {
     Err(Failure::new(
         "cannot change this host's network",
         "only root may",
-        "run it as root, for instance by sudo",
+        "run it with sudo",
     ))
 }
 

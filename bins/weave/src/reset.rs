@@ -88,11 +88,9 @@ pub(crate) async fn reset(context: &Context, _args: &ResetArgs) -> Result<ExitCo
 /// Engines that may have an image of ours: those that the ledger names, else the one that is here.
 fn engines(context: &Context, entries: &Entries) -> Vec<EngineKind> {
     let launched = entries.launched.as_ref().map(|launched| launched.engine);
-    let kind = match (context.engine, launched) {
-        (Some(kind), _) => Some(kind),
-        (None, Some(kind)) => kind,
-        (None, None) => context.engine().ok().map(|engine| engine.kind()),
-    };
+    // A router that was launched as a process may have had a container before.
+    let here = || context.engine().ok().map(|engine| engine.kind());
+    let kind = context.engine.or_else(|| launched.flatten()).or_else(here);
     kind.into_iter().collect()
 }
 

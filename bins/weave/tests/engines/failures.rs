@@ -306,65 +306,70 @@ const RIGHTS: &[Case] = &[
     (
         "setpriv --reuid=65534 --clear-groups weave attach 10.0.1.9/24 web",
         1,
-        "cannot change this host's network: only root may; run it as root, for instance by sudo",
+        "cannot change this host's network: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave detach 10.0.1.9/24 web",
         1,
-        "cannot change this host's network: only root may; run it as root, for instance by sudo",
+        "cannot change this host's network: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave start 10.0.1.9/24 web",
         1,
-        "cannot change this host's network: only root may; run it as root, for instance by sudo",
+        "cannot change this host's network: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave run 10.0.1.9/24 bb",
         1,
-        "cannot change this host's network: only root may; run it as root, for instance by sudo",
+        "cannot change this host's network: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave expose 10.0.1.9/24",
         1,
-        "cannot change this host's network: only root may; run it as root, for instance by sudo",
+        "cannot change this host's network: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave hide 10.0.1.9/24",
         1,
-        "cannot change this host's network: only root may; run it as root, for instance by sudo",
+        "cannot change this host's network: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave ps",
         1,
-        "cannot change this host's network: only root may; run it as root, for instance by sudo",
+        "cannot change this host's network: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave reset",
         1,
-        "cannot reset this host's network: only root may change this host's network; run it with sudo",
+        "cannot reset this host's network: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave launch",
         1,
-        "cannot launch the router: only root may change this host's network; run it with sudo",
+        "cannot launch the router: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave stop",
         1,
-        "cannot stop the router: only root may change this host's network; run it with sudo",
+        "cannot stop the router: only root may; run it with sudo",
     ),
     (
         "setpriv --reuid=65534 --clear-groups weave guard",
         1,
-        "cannot guard this host's network: only root may change this host's network; run it with sudo",
+        "cannot guard this host's network: only root may; run it with sudo",
     ),
 ];
 
 const BEFORE_LAUNCH: &[Case] = &[
     (
-        "weave connect nowhere.invalid",
+        "weave connect 198.18.255.1",
         1,
-        "not running: no router answers at /run/weave/weave.sock; start one with: weave-router [PEER]..., or name its socket with --control PATH",
+        "not running: no router answers at /run/weave/weave.sock; start one with: weave launch [PEER]..., or name its socket with --control PATH",
+    ),
+    (
+        "weave launch 198.18.255.1 nowhere.invalid",
+        1,
+        "cannot find nowhere.invalid: the name does not resolve; check it, or give an address",
     ),
     (
         "weave launch host:port",
@@ -399,6 +404,11 @@ const BEFORE_LAUNCH: &[Case] = &[
 ];
 
 const AFTER_LAUNCH: &[Case] = &[
+    (
+        "weave connect nowhere.invalid",
+        1,
+        "cannot find nowhere.invalid: the name does not resolve; check it, or give an address",
+    ),
     (
         "weave launch 10.0.0.1/16",
         1,
