@@ -21,7 +21,7 @@ fn without_a_router_status_says_how_to_start_one_and_exits_4() {
     assert_eq!(output.status.code(), Some(4));
     let said = text(&output.stdout);
     assert!(said.starts_with("not running: "), "{said}");
-    assert!(said.contains("weave-router"), "{said}");
+    assert!(said.contains("weave launch"), "{said}");
     assert!(said.contains(socket.to_str().unwrap()), "{said}");
 
     let output = weave(&socket, &["status", "peers", "--json"]);
@@ -30,7 +30,7 @@ fn without_a_router_status_says_how_to_start_one_and_exits_4() {
     assert_eq!(json["running"], false);
 
     for command in [
-        vec!["connect", "host"],
+        vec!["connect", "198.18.0.1"],
         vec!["forget", "host"],
         vec!["ping", "host"],
         vec!["trace", "host"],
