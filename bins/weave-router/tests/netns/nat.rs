@@ -1,5 +1,6 @@
 //! Networks that hide routers, and addresses that change.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -245,18 +246,25 @@ impl BothBehind {
     }
 }
 
-/// Pings sent since that moment's answer that were not answered, but for those that may still be.
+/// Pings sent after that moment's answer that were not answered, but for those that may still be.
+///
+/// Not those before: ARP's answer lets all that were sent until then go at once, more than wait for a tunnel.
 fn lost(pinger: &Pinger, since: Instant) -> usize {
     let record = pinger.record();
-    let answered: Vec<u32> = record
+    let answered: BTreeSet<u32> = record.answers.iter().map(|(number, _)| *number).collect();
+    // The beat began when the quickest answer's request says; its round trip is far shorter than a beat.
+    let begun = record
         .answers
         .iter()
-        .filter(|(_, at)| *at >= since)
-        .map(|(number, _)| *number)
-        .collect();
-    let first = answered.iter().min().copied().unwrap_or(0);
+        .map(|(number, at)| *at - BEAT * *number);
+    let since_begun = begun
+        .min()
+        .map(|begun| since.saturating_duration_since(begun));
+    let beats = since_begun.map_or(0, |time| time.as_millis() / BEAT.as_millis());
+    let first = u32::try_from(beats).unwrap() + 1;
     // 10 pings are 200 ms: more than any round trip here.
     let last = record.sent.saturating_sub(10);
+    assert!(first < last, "{first} to {last}");
     (first..last)
         .filter(|number| !answered.contains(number))
         .count()
@@ -266,5 +274,7 @@ fn route<'a>(status: &'a Status, to: &str) -> Option<&'a RouteStatus> {
     status.routes.iter().find(|route| route.destination == to)
 }
 
+/// [`Pinger::start`]'s.
+const BEAT: Duration = Duration::from_millis(20);
 /// From the first frames by the relay on.
 const DIRECT_TIME_MAX: Duration = Duration::from_secs(10);
